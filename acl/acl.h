@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#pragma once
+
+#include "control/base/addr.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Policy sets: what a client may reach, compiled for rte_acl.
+ *
+ * The portal authorizes a client for resources; each resource is a network (or the Internet) with
+ * filters. All resources of a client together make one *set*. Sets are immutable and interned by
+ * content, so ten thousand clients in fifty groups share fifty sets. A packet is allowed if any
+ * resource of the set permits it (the union rule, spec/datapath.md 2.2); which one it is
+ * attributed to follows that section's order.
+ *
+ * The expiry of an authorization belongs to the client, not to the set: struct acl_policy binds a
+ * set to one client and carries one expiry per resource of the set.
+ *
+ * Thread-safety: the registry, get and put belong to the control core. acl_classify_burst() may
+ * run on any number of workers at once; it neither writes to the set nor allocates.
+ * Ownership: the registry owns the sets; callers hold references. A set that a worker may still
+ * read is put only after an RCU grace period.
+ */
+
+/** Limits, enforced by acl_set_get() with -E2BIG. */
+enum {
+	ACL_RESOURCES_MAX = 4096, // per client
+	ACL_FILTERS_MAX = 256, // per resource
+};
+
+enum acl_protocol {
+	ACL_PROTOCOL_TCP,
+	ACL_PROTOCOL_UDP,
+	ACL_PROTOCOL_ICMP, // all types, ICMP and ICMPv6
+};
+
+/** One entry of a resource's allow list; ports are inclusive, host order, unused for ICMP. */
+struct acl_filter {
+	enum acl_protocol protocol;
+	uint16_t port_first;
+	uint16_t port_last;
+};
+
+enum acl_resource_type {
+	ACL_RESOURCE_CIDR,
+	ACL_RESOURCE_DNS, // one proxy address per entry: prefix is a /32 or /128
+	ACL_RESOURCE_INTERNET, // prefix unused; the blocklist of spec/datapath.md 2.3 applies
+};
+
+/** One authorized resource. No filters: everything is allowed, also other IP protocols. */
+struct acl_resource {
+	uint8_t id[16]; // UUID, wire bytes; part of the content (attribution order)
+	enum acl_resource_type type;
+	struct ip_prefix prefix;
+	const struct acl_filter *filters; // borrowed during the call
+	size_t n_filters;
+};
+
+/** How a packet presents itself to the filters (spec/datapath.md 1.1, "protocol key"). */
+enum acl_class {
+	ACL_CLASS_TCP = 1,
+	ACL_CLASS_UDP,
+	ACL_CLASS_ICMP_ECHO,
+	ACL_CLASS_ICMP_OTHER,
+	ACL_CLASS_OTHER, // any other IP protocol
+};
+
+/**
+ * What is judged: the resource's side of a packet, i.e. destination address and port of a packet
+ * from the client, source address and port of a packet to it.
+ */
+struct acl_key {
+	uint8_t class_; // enum acl_class
+	uint8_t family; // enum ip_family
+	uint16_t port; // host order; 0 unless TCP or UDP
+	uint8_t addr[16]; // network order; IPv4 in the first 4 bytes
+};
+
+/** A verdict is the ordinal of the permitting resource in the set, or one of these. */
+enum acl_verdict {
+	ACL_VERDICT_PROHIBITED = 0xffff, // answer administratively prohibited
+	ACL_VERDICT_UNREACHABLE = 0xfffe, // Internet resource blocklist: answer network unreachable
+};
+
+struct acl_registry;
+struct acl_set;
+
+/** One client's view of a set. Immutable once published; freed after an RCU grace period. */
+struct acl_policy {
+	const struct acl_set *set; // holds a reference
+	uint32_t generation; // differs from every other policy the client had; flows remember it
+	uint32_t n_resources; // of the set
+	uint64_t expires_tsc
+		[]; // by ordinal: TSC from which the resource is gone, UINT64_MAX = never
+};
+
+/** @return a new registry, or NULL with errno. @p socket_id as in rte_malloc. */
+struct acl_registry *acl_registry_create(int socket_id);
+/** All sets must have been put. NULL is allowed. */
+void acl_registry_destroy(struct acl_registry *registry);
+/** @return the number of distinct sets alive. */
+size_t acl_registry_size(const struct acl_registry *registry);
+
+/**
+ * Finds or compiles the set of @p resources (any order, duplicates allowed; none is a set that
+ * prohibits everything).
+ *
+ * @param ordinals if not NULL, receives for each resource its ordinal in the set
+ * @return a reference, or NULL with errno: EINVAL (inverted range, host bits, bad enum), E2BIG
+ *         (a limit above), ENOMEM. Nothing changes on error.
+ */
+const struct acl_set *acl_set_get(
+	struct acl_registry *registry,
+	const struct acl_resource *resources,
+	size_t n_resources,
+	uint16_t *ordinals);
+/** Drops a reference; the last one frees the set at once. NULL is allowed. */
+void acl_set_put(struct acl_registry *registry, const struct acl_set *set);
+/** @return how many ordinals the set has. */
+uint32_t acl_set_size(const struct acl_set *set);
+
+/**
+ * Judges a burst. Worker safe: no allocation, no lock.
+ *
+ * @param sets one per key (equal neighbours are classified in one rte_acl call); NULL prohibits
+ * @param verdicts receives an ordinal or an enum acl_verdict for each key
+ * @param n at most 64
+ */
+void acl_classify_burst(
+	const struct acl_set *const *sets,
+	const struct acl_key *keys,
+	uint16_t *verdicts,
+	unsigned n);
