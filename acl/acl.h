@@ -31,6 +31,7 @@
 enum {
 	ACL_RESOURCES_MAX = 4096, // per client
 	ACL_FILTERS_MAX = 256, // per resource
+	ACL_RULES_MAX = 16384, // per set, after merging: filters, and one for each resource without
 };
 
 enum acl_protocol {
@@ -49,7 +50,9 @@ struct acl_filter {
 enum acl_resource_type {
 	ACL_RESOURCE_CIDR,
 	ACL_RESOURCE_DNS, // one proxy address per entry: prefix is a /32 or /128
-	ACL_RESOURCE_INTERNET, // prefix unused; the blocklist of spec/datapath.md 2.3 applies
+	// Prefix unused, no filters; the blocklist of spec/datapath.md 2.3 applies and CIDR resources
+	// of the same set count for nothing.
+	ACL_RESOURCE_INTERNET,
 };
 
 /** One authorized resource. No filters: everything is allowed, also other IP protocols. */
@@ -111,7 +114,8 @@ size_t acl_registry_size(const struct acl_registry *registry);
  * prohibits everything).
  *
  * @param ordinals if not NULL, receives for each resource its ordinal in the set
- * @return a reference, or NULL with errno: EINVAL (inverted range, host bits, bad enum), E2BIG
+ * @return a reference, or NULL with errno: EINVAL (inverted range, host bits, bad enum,
+ *         DNS entry that is no full-length prefix, filters of an Internet resource), E2BIG
  *         (a limit above), ENOMEM. Nothing changes on error.
  */
 const struct acl_set *acl_set_get(
