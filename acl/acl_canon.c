@@ -210,7 +210,7 @@ enum {
 uint8_t *acl_canon_bytes(const struct acl_canon *canon, size_t *size)
 {
 	size_t n = canon->n_resources * RESOURCE_BYTES + canon->n_rules * FILTER_BYTES;
-	uint8_t *bytes = malloc(n + 1);
+	uint8_t *bytes = calloc(1, n + ACL_CANON_SPARE_BYTES);
 	struct cursor c;
 
 	if (bytes == NULL)

@@ -37,5 +37,9 @@ struct acl_canon {
 acl_canon_init(struct acl_canon *canon, const struct acl_resource *resources, size_t n_resources);
 void acl_canon_fini(struct acl_canon *canon);
 
+enum {
+	ACL_CANON_SPARE_BYTES = 12, // zeros behind the bytes: rte_jhash() reads whole words
+};
+
 /** @return the form as malloc'd bytes for comparison and hashing, or NULL with errno ENOMEM. */
 uint8_t *acl_canon_bytes(const struct acl_canon *canon, size_t *size);

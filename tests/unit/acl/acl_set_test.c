@@ -188,7 +188,8 @@ static void registries_are_apart(void **state)
 
 static void bad_resources(void **state)
 {
-	static const struct acl_filter inverted[] = {web[0], {ACL_PROTOCOL_UDP, 2, 1}};
+	static const struct acl_filter inverted[] = {
+		{ACL_PROTOCOL_TCP, 80, 80}, {ACL_PROTOCOL_UDP, 2, 1}};
 	static const struct acl_filter bad_protocol[] = {{(enum acl_protocol)3, 1, 2}};
 	const struct acl_resource good = cidr(1, "10.0.0.0/8", web, 2);
 	struct acl_resource bad[12];
