@@ -35,6 +35,7 @@ struct noise_cookie_maker {
 	uint8_t mac1_key[NOISE_HASH_SIZE]; // HASH("mac1----" || peer's public key)
 	uint8_t seal_key[NOISE_HASH_SIZE]; // HASH("cookie--" || peer's public key)
 	uint8_t last_mac1[NOISE_MAC_SIZE]; // of the last message sent
+	struct noise_le32 last_index; // sender index of it
 	uint8_t cookie[NOISE_COOKIE_SIZE];
 	uint64_t cookie_ns; // when the cookie arrived
 	bool has_last_mac1;

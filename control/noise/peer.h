@@ -147,6 +147,13 @@ void noise_peer_fini(struct noise_peer *p);
 [[nodiscard]] int
 noise_peer_initiate(struct noise_peer *p, uint64_t now_ns, struct noise_output *out);
 
+/**
+ * Starts a handshake because the data plane, which keeps the rekey times itself, found one due.
+ * The noise_peer_note_* functions make this unnecessary.
+ * @return 0 (initiation in @p out), -EALREADY (one is in flight), -EIO
+ */
+[[nodiscard]] int noise_peer_rekey(struct noise_peer *p, uint64_t now_ns, struct noise_output *out);
+
 /** When noise_peer_handle_timeout() wants to be called; NOISE_NEVER if not at all. */
 uint64_t noise_peer_deadline(const struct noise_peer *p);
 /** Does what is due at @p now_ns; harmless when nothing is. Fills @p out in any case. */
