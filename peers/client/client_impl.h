@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#pragma once
+
+#include "control/noise/node.h"
+#include "control/path/ice.h"
+#include "control/path/ice_table.h"
+#include "control/portal/candidates_hold.h"
+#include "peers/client/client.h"
+#include "peers/client/connection.h"
+#include "peers/client/gateways.h"
+#include "peers/client/pending.h"
+#include "peers/client/resources.h"
+
+/**
+ * What client.c (life of the object and its connections), client_portal.c (messages) and
+ * client_packets.c (packets) share. Nobody else includes it.
+ *
+ * Thread-safety: none, one loop.
+ */
+
+struct client {
+	struct client_config config;
+	struct client_ops ops;
+	void *ops_ctx;
+	struct noise_node *node;
+	struct stun_mac *mac;
+	struct ice_table *table;
+	struct connection_env env;
+	uint32_t next_number; // of connections, 24 bits
+
+	bool is_up;
+	struct ip_addr ipv4, ipv6; // our tunnel addresses
+	struct resources *resources;
+	struct gateways *gateways;
+	struct pending *pending;
+	struct candidates_hold *hold;
+	struct ip_endpoint locals[ICE_LOCALS_MAX];
+	size_t n_locals;
+	uint64_t counters[CLIENT_COUNTER_COUNT];
+};
+
+/** A 24-bit number that no connection has. */
+uint32_t client_connection_number(struct client *c);
+/** Acts on what happened to @p g's connection; afterwards it may be gone. */
+void client_connection_drain(struct client *c, uint64_t now, struct gateway *g);
+/** Drops the connection without a word; its resources have to be asked for again. */
+void client_connection_lose(struct client *c, struct gateway *g, const char *reason);
+/** Says goodbye and drops the connection, if there is one. */
+void client_connection_close(struct client *c, uint64_t now, struct gateway *g);
+/** Signals candidates to a gateway, now or after the next join. */
+void client_candidates_signal(
+	struct client *c,
+	const struct gateway *g,
+	const char *const *lines,
+	size_t n_lines);
+/** Something needs @p r: asks the portal if the rules let us. @param why for the log */
+void client_authorization_request(
+	struct client *c,
+	uint64_t now,
+	const struct resource *r,
+	const char *why);

@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "peers/client/runtime.h"
+
+#include "control/base/log.h"
+#include "control/portal/session.h"
+#include "peers/client/client.h"
+#include "peers/client/netlink.h"
+#include "peers/client/sockets.h"
+#include "peers/client/tun.h"
+
+#include <sodium.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <uv.h>
+
+#define LOG_AREA "client"
+
+enum {
+	TUN_BUDGET = 128, // packets per turn, so that neither direction starves the other
+	UDP_BUDGET = 4, // batches per turn
+	LOCALS_MAX = 32,
+	N_SIGNALS = 4,
+};
+
+struct runtime {
+	const struct config *config;
+	uv_loop_t loop;
+	uv_poll_t tun_poll, v4_poll, v6_poll, monitor_poll;
+	uv_timer_t timer, partition;
+	uv_signal_t signals[N_SIGNALS];
+	struct tun *tun;
+	struct netlink *netlink, *monitor;
+	struct sockets *sockets;
+	struct session *session;
+	struct client *client;
+	struct ip_endpoint locals[LOCALS_MAX];
+	size_t n_locals;
+	uint64_t now; // ns, of this turn
+	int status;
+	bool is_stopping;
+	bool was_up;
+	uint8_t buffer[CLIENT_HEADROOM + SOCKETS_BUFFER_SIZE + CLIENT_TAILROOM];
+};
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void on_timer(uv_timer_t *timer);
+static void stop(struct runtime *r, int status);
+
+// Every callback begins with the time and ends with what it caused.
+static void turn_begin(struct runtime *r)
+{
+	// Goes on while the machine sleeps: sessions and paths are then as old as they look.
+	r->now = clock_ns(CLOCK_BOOTTIME);
+}
+
+static void turn_end(struct runtime *r)
+{
+	uint64_t deadline, now, wait_ms = 0;
+
+	sockets_flush(r->sockets);
+	if (r->is_stopping)
+		return;
+	if (client_is_up(r->client) && !r->was_up) {
+		r->was_up = true;
+		if (r->config->is_exit_when_up) {
+			stop(r, EXIT_SUCCESS);
+			return;
+		}
+	}
+	deadline = client_deadline(r->client);
+	if (deadline == CLIENT_NEVER) {
+		uv_timer_stop(&r->timer);
+		return;
+	}
+	now = clock_ns(CLOCK_BOOTTIME);
+	// Rounded up, else the timer fires just before the deadline again and again.
+	if (deadline > now)
+		wait_ms = (deadline - now + 999999) / 1000000;
+	uv_update_time(&r->loop);
+	uv_timer_start(&r->timer, on_timer, wait_ms, 0);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct runtime *r = timer->data;
+
+	turn_begin(r);
+	client_handle_timeout(r->client, r->now);
+	turn_end(r);
+}
+
+static void on_tun(uv_poll_t *poll, int, int)
+{
+	struct runtime *r = poll->data;
+
+	turn_begin(r);
+	for (unsigned i = 0; i < TUN_BUDGET; i++) {
+		ssize_t n = tun_read(r->tun, r->buffer + CLIENT_HEADROOM, SOCKETS_BUFFER_SIZE);
+
+		if (n <= 0) {
+			if (n < 0 && n != -EAGAIN)
+				LOG_LIMITED(
+					WARNING, "TUN read failed error=\"%s\"", strerror((int)-n));
+			break;
+		}
+		client_tun_packet(r->client, r->now, r->buffer + CLIENT_HEADROOM, (size_t)n);
+	}
+	turn_end(r);
+}
+
+static void on_datagram(
+	void *ctx,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint8_t ecn,
+	uint8_t *data,
+	size_t size)
+{
+	struct runtime *r = ctx;
+
+	client_udp_packet(r->client, r->now, local, remote, ecn, data, size);
+}
+
+static void on_udp(struct runtime *r, enum ip_family family)
+{
+	turn_begin(r);
+	for (unsigned i = 0; i < UDP_BUDGET; i++) {
+		if (sockets_receive(r->sockets, family, on_datagram, r) < SOCKETS_BATCH)
+			break;
+	}
+	turn_end(r);
+}
+
+static void on_udp_v4(uv_poll_t *poll, int, int)
+{
+	on_udp(poll->data, IP_FAMILY_V4);
+}
+
+static void on_udp_v6(uv_poll_t *poll, int, int)
+{
+	on_udp(poll->data, IP_FAMILY_V6);
+}
+
+static void local_collect(void *ctx, const struct ip_addr *addr)
+{
+	struct runtime *r = ctx;
+	uint16_t port = sockets_port(r->sockets, addr->family);
+
+	if (port != 0 && r->n_locals < LOCALS_MAX)
+		r->locals[r->n_locals++] = (struct ip_endpoint){.addr = *addr, .port = port};
+}
+
+static void locals_refresh(struct runtime *r)
+{
+	int rc;
+
+	r->n_locals = 0;
+	rc = netlink_addrs_list(r->netlink, tun_ifindex(r->tun), local_collect, r);
+	if (rc < 0) {
+		LOG(WARNING, "addresses not listed error=\"%s\"", strerror(-rc));
+		return;
+	}
+	client_locals_set(r->client, r->now, r->locals, r->n_locals);
+}
+
+static void on_monitor(uv_poll_t *poll, int, int)
+{
+	struct runtime *r = poll->data;
+
+	turn_begin(r);
+	if (netlink_monitor_drain(r->monitor))
+		locals_refresh(r);
+	turn_end(r);
+}
+
+// Operations of the client.
+
+static void op_udp_send(
+	void *ctx,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	const void *data,
+	size_t size,
+	uint8_t ecn)
+{
+	struct runtime *r = ctx;
+
+	sockets_send(r->sockets, local, remote, data, size, ecn);
+}
+
+static void op_tun_send(void *ctx, const uint8_t *packet, size_t size)
+{
+	struct runtime *r = ctx;
+	int rc = tun_write(r->tun, packet, size);
+
+	if (rc < 0 && rc != -EAGAIN)
+		LOG_LIMITED(WARNING, "TUN write failed error=\"%s\"", strerror(-rc));
+}
+
+static bool op_portal_send(void *ctx, struct portal_push push)
+{
+	struct runtime *r = ctx;
+
+	return session_send(r->session, push);
+}
+
+static enum portal_dialect op_portal_dialect(void *ctx)
+{
+	const struct runtime *r = ctx;
+
+	return session_dialect(r->session);
+}
+
+static int op_interface_set(void *ctx, const struct ip_addr *v4, const struct ip_addr *v6)
+{
+	struct runtime *r = ctx;
+
+	return tun_addrs_set(r->tun, v4, v6);
+}
+
+static int op_route_set(void *ctx, const struct ip_prefix *p, bool is_add)
+{
+	struct runtime *r = ctx;
+
+	return tun_route_set(r->tun, p, is_add);
+}
+
+static void op_random(void *, void *out, size_t size)
+{
+	randombytes_buf(out, size);
+}
+
+// The portal session.
+
+static void on_partition(uv_timer_t *timer)
+{
+	struct runtime *r = timer->data;
+
+	LOG(ERR, "portal not reached for too long url=%s", r->config->api_url);
+	stop(r, EXIT_FAILURE);
+}
+
+static void on_joined(void *ctx)
+{
+	struct runtime *r = ctx;
+
+	LOG(NOTICE, "portal joined url=%s", r->config->api_url);
+	uv_timer_stop(&r->partition);
+}
+
+static void on_down(void *ctx, const char *reason)
+{
+	struct runtime *r = ctx;
+
+	LOG(NOTICE, "portal lost reason=\"%s\"", reason);
+	if (!r->is_stopping && r->config->max_partition_ms > 0)
+		uv_timer_start(&r->partition, on_partition, r->config->max_partition_ms, 0);
+}
+
+static void on_fatal(void *ctx, const char *reason)
+{
+	LOG(ERR, "portal refuses this client for good reason=\"%s\"", reason);
+	stop(ctx, EXIT_FAILURE);
+}
+
+static void on_message(void *ctx, const char *event, const json_t *payload)
+{
+	struct runtime *r = ctx;
+	struct client_message m;
+	struct portal_error err;
+	int rc = client_message_parse(&m, event, payload, &err);
+
+	if (rc == -ENOMSG) {
+		LOG(INFO, "unknown portal message ignored event=%s", event);
+		return;
+	}
+	if (rc < 0) {
+		LOG(WARNING,
+		    "portal message refused error=\"%s\"",
+		    rc == -EBADMSG ? err.text : strerror(-rc));
+		return;
+	}
+	turn_begin(r);
+	client_portal_message(r->client, r->now, &m);
+	client_message_fini(&m);
+	turn_end(r);
+}
+
+static int session_start(struct runtime *r)
+{
+	char user_agent[LOGIN_USER_AGENT_SIZE];
+	struct login_system system;
+	struct portal_error err;
+	const struct session_config config = {
+		.login =
+			{
+				.role = LOGIN_ROLE_CLIENT,
+				.api_url = r->config->api_url,
+				.external_id = r->config->external_id,
+				.name = r->config->name,
+				.token = r->config->token,
+				.public_key = client_public_key(r->client),
+			},
+		.user_agent = user_agent,
+		.callbacks =
+			{
+				.on_joined = on_joined,
+				.on_message = on_message,
+				.on_down = on_down,
+				.on_fatal = on_fatal,
+			},
+		.ctx = r,
+	};
+
+	login_system_read(&system);
+	login_user_agent(user_agent, LOGIN_ROLE_CLIENT, &system);
+	r->session = session_create(&r->loop, &config, &err);
+	if (r->session != NULL)
+		return 0;
+	if (errno == EINVAL)
+		LOG(ERR, "portal session refused error=\"%s\"", err.text);
+	return -errno;
+}
+
+// Signals and the end.
+
+static void counters_log(const struct runtime *r)
+{
+	for (unsigned i = 0; i < CLIENT_COUNTER_COUNT; i++) {
+		if (client_counter_get(r->client, i) > 0)
+			LOG(NOTICE,
+			    "counter %s=%llu",
+			    client_counter_name(i),
+			    (unsigned long long)client_counter_get(r->client, i));
+	}
+	LOG(NOTICE, "counter udp_not_sent=%llu", (unsigned long long)sockets_dropped(r->sockets));
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	struct runtime *r = signal->data;
+
+	switch (number) {
+	case SIGHUP:
+		LOG(WARNING, "network reset by SIGHUP is not supported yet, ignored");
+		return;
+	case SIGUSR1:
+		counters_log(r);
+		return;
+	}
+	if (r->is_stopping) {
+		LOG(WARNING, "second signal, ending at once");
+		session_destroy(r->session);
+		r->session = NULL;
+		return;
+	}
+	LOG(NOTICE, "ending on signal %d", number);
+	stop(r, EXIT_SUCCESS);
+}
+
+// Takes any libuv handle.
+static void handle_close(void *any)
+{
+	uv_handle_t *handle = any;
+
+	// Handles that were never started have no loop.
+	if (handle->loop != NULL && !uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+static void stop(struct runtime *r, int status)
+{
+	if (r->is_stopping)
+		return;
+	r->is_stopping = true;
+	r->status = status;
+	turn_begin(r);
+	client_goodbye(r->client, r->now);
+	sockets_flush(r->sockets);
+	handle_close(&r->tun_poll);
+	handle_close(&r->v4_poll);
+	handle_close(&r->v6_poll);
+	handle_close(&r->monitor_poll);
+	handle_close(&r->timer);
+	handle_close(&r->partition);
+	// The signal handles stay for a second signal, but must not keep the loop.
+	for (unsigned i = 0; i < N_SIGNALS; i++) {
+		void *handle = &r->signals[i];
+
+		uv_unref(handle);
+	}
+	if (r->session != NULL)
+		session_close(r->session);
+}
+
+static int poll_start(struct runtime *r, uv_poll_t *poll, int fd, uv_poll_cb cb)
+{
+	int rc;
+
+	if (fd < 0)
+		return 0;
+	rc = uv_poll_init(&r->loop, poll, fd);
+	poll->data = r;
+	return rc < 0 ? rc : uv_poll_start(poll, UV_READABLE, cb);
+}
+
+static int handles_start(struct runtime *r)
+{
+	static const int numbers[N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+	int rc = 0;
+
+	uv_timer_init(&r->loop, &r->timer);
+	uv_timer_init(&r->loop, &r->partition);
+	r->timer.data = r;
+	r->partition.data = r;
+	for (unsigned i = 0; i < N_SIGNALS; i++) {
+		uv_signal_init(&r->loop, &r->signals[i]);
+		r->signals[i].data = r;
+		if (rc == 0)
+			rc = uv_signal_start(&r->signals[i], on_signal, numbers[i]);
+	}
+	if (rc == 0)
+		rc = poll_start(r, &r->tun_poll, tun_fd(r->tun), on_tun);
+	if (rc == 0)
+		rc = poll_start(r, &r->v4_poll, sockets_fd(r->sockets, IP_FAMILY_V4), on_udp_v4);
+	if (rc == 0)
+		rc = poll_start(r, &r->v6_poll, sockets_fd(r->sockets, IP_FAMILY_V6), on_udp_v6);
+	if (rc == 0)
+		rc = poll_start(r, &r->monitor_poll, netlink_fd(r->monitor), on_monitor);
+	if (rc == 0)
+		rc = uv_timer_start(&r->partition, on_partition, RUNTIME_FIRST_JOIN_MS, 0);
+	return rc;
+}
+
+static int devices_open(struct runtime *r)
+{
+	r->tun = tun_create(r->config->tun_name, PACKET_SIZE_MAX);
+	if (r->tun == NULL) {
+		LOG(ERR,
+		    "TUN device not created name=%s error=\"%s\" (needs CAP_NET_ADMIN and "
+		    "/dev/net/tun)",
+		    r->config->tun_name,
+		    strerror(errno));
+		return -errno;
+	}
+	r->netlink = netlink_create();
+	r->monitor = netlink_monitor_create();
+	if (r->netlink == NULL || r->monitor == NULL) {
+		LOG(ERR, "netlink socket not opened error=\"%s\"", strerror(errno));
+		return -errno;
+	}
+	r->sockets = sockets_create(TUN_SOCKET_MARK);
+	if (r->sockets == NULL) {
+		LOG(ERR, "UDP sockets not opened error=\"%s\"", strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+static int client_start(struct runtime *r)
+{
+	static const struct client_ops ops = {
+		.udp_send = op_udp_send,
+		.tun_send = op_tun_send,
+		.portal_send = op_portal_send,
+		.portal_dialect = op_portal_dialect,
+		.interface_set = op_interface_set,
+		.route_set = op_route_set,
+		.random = op_random,
+	};
+	const struct client_config config = {
+		.is_internet_active = r->config->is_internet_active,
+		.is_local_filter = r->config->is_local_filter,
+		.is_prohibited_request = r->config->is_prohibited_request,
+		.wall_ns = clock_ns(CLOCK_REALTIME),
+	};
+
+	turn_begin(r);
+	r->client = client_create(&config, &ops, r, r->now);
+	if (r->client == NULL) {
+		LOG(ERR, "client not created error=\"%s\"", strerror(errno));
+		return -errno;
+	}
+	return 0;
+}
+
+static void loop_end(struct runtime *r)
+{
+	for (unsigned i = 0; i < N_SIGNALS; i++)
+		handle_close(&r->signals[i]);
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+	if (uv_loop_close(&r->loop) < 0)
+		LOG(WARNING, "event loop not empty at the end");
+}
+
+int runtime_run(const struct config *config)
+{
+	struct runtime *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (r == NULL)
+		return EXIT_FAILURE;
+	r->config = config;
+	r->status = EXIT_FAILURE;
+	if (uv_loop_init(&r->loop) < 0) {
+		free(r);
+		return EXIT_FAILURE;
+	}
+	rc = devices_open(r);
+	if (rc == 0)
+		rc = client_start(r);
+	if (rc == 0)
+		rc = handles_start(r);
+	if (rc == 0)
+		rc = session_start(r);
+	if (rc == 0) {
+		locals_refresh(r);
+		uv_run(&r->loop, UV_RUN_DEFAULT);
+	} else if (r->client != NULL) {
+		stop(r, EXIT_FAILURE);
+	}
+	loop_end(r);
+	if (r->client != NULL && log_is_on(LOG_LEVEL_DEBUG))
+		counters_log(r);
+	client_destroy(r->client);
+	sockets_destroy(r->sockets);
+	netlink_destroy(r->monitor);
+	netlink_destroy(r->netlink);
+	tun_destroy(r->tun);
+	rc = r->status;
+	sodium_memzero(r, sizeof(*r));
+	free(r);
+	return rc;
+}
