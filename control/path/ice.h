@@ -88,7 +88,8 @@ struct ice_config {
 	X(NO_MAPPED, "no_mapped")                                                                  \
 	X(UNKNOWN_TXID, "unknown_txid")                                                            \
 	X(WRONG_PATH, "wrong_path")                                                                \
-	X(NO_ROOM, "no_room")
+	X(NO_ROOM, "no_room")                                                                      \
+	X(AGENT_FAILED, "agent_failed")
 
 /** REQUEST and RESPONSE are successes; everything else is a named refusal that changed nothing. */
 enum ice_rx {
@@ -114,7 +115,7 @@ struct ice_transmit {
 enum ice_event_type {
 	ICE_EVENT_SELECTED_PAIR_CHANGED, // send on local -> remote from now on
 	ICE_EVENT_CONNECTED, // first pair selected, or again after DISCONNECTED
-	ICE_EVENT_DISCONNECTED, // nothing selected any more; fails in 2 s unless something turns up
+	ICE_EVENT_DISCONNECTED, // nothing selected any more; FAILED follows in 2 s if no pair is left to try
 	ICE_EVENT_FAILED, // final: the agent is silent from now on; destroy it
 };
 
