@@ -1,0 +1,727 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "control/access/access.h"
+
+#include "control/access/heap.h"
+#include "control/base/err.h"
+#include "control/base/log.h"
+
+#include <search.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_AREA "access"
+
+#define NSEC_PER_S 1000000000ull
+
+// One authorization: a resource with the expiry that this client has for it.
+struct grant {
+	struct uuid resource_id;
+	enum portal_resource_type type;
+	struct ip_prefix prefix; // CIDR only
+	struct acl_filter *filters;
+	size_t n_filters;
+	uint64_t expires; // boot time, ns; UINT64_MAX: never
+};
+
+struct addr_node {
+	struct ip_addr addr;
+	struct client *client;
+};
+
+struct client {
+	struct access_client pub; // first: access_client pointers are client pointers
+	struct grant *grants;
+	size_t n_grants;
+	struct heap_node timer; // earliest expiry
+	struct addr_node addr_nodes[2];
+};
+
+struct access {
+	struct access_config config;
+	struct acl_registry *registry;
+	uint64_t created; // boot time, ns
+	void *by_id, *by_addr; // tsearch trees of struct client, struct addr_node
+	struct client **by_slot;
+	uint32_t *free_slots; // a stack
+	uint32_t n_free_slots;
+	size_t n_clients;
+	uint32_t generation;
+	struct heap timers;
+};
+
+static struct client *to_client(const struct access_client *pub)
+{
+	return (struct client *)(uintptr_t)pub;
+}
+
+static int compare_id(const void *a, const void *b)
+{
+	const struct client *x = a, *y = b;
+
+	return uuid_cmp(&x->pub.id, &y->pub.id);
+}
+
+static int compare_addr(const void *a, const void *b)
+{
+	const struct addr_node *x = a, *y = b;
+
+	return ip_addr_cmp(&x->addr, &y->addr);
+}
+
+struct access *
+access_create(const struct access_config *config, struct acl_registry *registry, uint64_t now)
+{
+	struct access *a;
+
+	if (config->max_clients == 0 || config->tsc_hz == 0)
+		return err_set_null(EINVAL);
+	a = calloc(1, sizeof(*a));
+	if (a == NULL)
+		return err_set_null(ENOMEM);
+	a->config = *config;
+	a->registry = registry;
+	a->created = now;
+	a->by_slot = calloc(config->max_clients, sizeof(struct client *));
+	a->free_slots = calloc(config->max_clients, sizeof(*a->free_slots));
+	if (a->by_slot == NULL || a->free_slots == NULL
+	    || heap_init(&a->timers, config->max_clients) < 0) {
+		access_destroy(a);
+		return err_set_null(ENOMEM);
+	}
+	for (uint32_t i = config->max_clients; i > 0; i--)
+		a->free_slots[a->n_free_slots++] = i - 1;
+	return a;
+}
+
+static void grant_fini(struct grant *g)
+{
+	free(g->filters);
+	*g = (struct grant){0};
+}
+
+static void client_free(struct client *c)
+{
+	for (size_t i = 0; i < c->n_grants; i++)
+		grant_fini(&c->grants[i]);
+	free(c->grants);
+	free(c);
+}
+
+// Takes @p c out of every index; its slot stays taken until the data plane lets go of it.
+static void client_unlink(struct access *a, struct client *c)
+{
+	tdelete(c, &a->by_id, compare_id);
+	for (unsigned i = 0; i < 2; i++) {
+		struct addr_node **found = tfind(&c->addr_nodes[i], &a->by_addr, compare_addr);
+
+		// A later client with the same address may have taken the entry over.
+		if (found != NULL && *found == &c->addr_nodes[i])
+			tdelete(&c->addr_nodes[i], &a->by_addr, compare_addr);
+	}
+	heap_set(&a->timers, &c->timer, UINT64_MAX);
+	a->by_slot[c->pub.slot] = NULL;
+	a->n_clients--;
+}
+
+void access_destroy(struct access *a)
+{
+	if (a == NULL)
+		return;
+	for (uint32_t i = 0; a->by_slot != NULL && i < a->config.max_clients; i++) {
+		struct client *c = a->by_slot[i];
+
+		if (c != NULL) {
+			client_unlink(a, c);
+			client_free(c);
+		}
+	}
+	heap_fini(&a->timers);
+	free(a->by_slot);
+	free(a->free_slots);
+	free(a);
+}
+
+void access_policy_free(struct acl_registry *registry, const struct acl_policy *policy)
+{
+	if (policy == NULL)
+		return;
+	acl_set_put(registry, policy->set);
+	free((void *)(uintptr_t)policy);
+}
+
+// Unix seconds to boot time; what lies before creation becomes creation, i.e. expired.
+static uint64_t expiry_to_boot(const struct access *a, int64_t unix_s)
+{
+	__int128 ns;
+
+	if (unix_s == PORTAL_NEVER)
+		return UINT64_MAX;
+	ns = (__int128)unix_s * (int64_t)NSEC_PER_S - a->config.unix_ns + (__int128)a->created;
+	if (ns <= (__int128)a->created)
+		return a->created;
+	return ns >= (__int128)UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
+}
+
+static uint64_t boot_to_tsc(const struct access *a, uint64_t boot)
+{
+	unsigned __int128 tsc;
+
+	if (boot == UINT64_MAX)
+		return UINT64_MAX;
+	tsc = (unsigned __int128)(boot - a->created) * a->config.tsc_hz / NSEC_PER_S
+		+ a->config.tsc;
+	return tsc >= UINT64_MAX ? UINT64_MAX : (uint64_t)tsc;
+}
+
+static void filters_convert(struct acl_filter *out, const struct portal_filter *in, size_t n)
+{
+	static const enum acl_protocol protocols[] = {
+		[PORTAL_PROTOCOL_TCP] = ACL_PROTOCOL_TCP,
+		[PORTAL_PROTOCOL_UDP] = ACL_PROTOCOL_UDP,
+		[PORTAL_PROTOCOL_ICMP] = ACL_PROTOCOL_ICMP,
+	};
+
+	for (size_t i = 0; i < n; i++) {
+		out[i] = (struct acl_filter){
+			.protocol = protocols[in[i].protocol],
+			.port_first = in[i].port_first,
+			.port_last = in[i].port_last,
+		};
+	}
+}
+
+static int grant_init(
+	struct grant *g,
+	const struct access *a,
+	const struct portal_resource *resource,
+	int64_t expires_at)
+{
+	*g = (struct grant){
+		.resource_id = resource->id,
+		.type = resource->type,
+		.prefix = resource->prefix,
+		.n_filters = resource->n_filters,
+		.expires = expiry_to_boot(a, expires_at),
+	};
+	if (g->n_filters == 0)
+		return 0;
+	g->filters = calloc(g->n_filters, sizeof(*g->filters));
+	if (g->filters == NULL)
+		return err_set(ENOMEM);
+	filters_convert(g->filters, resource->filters, g->n_filters);
+	return 0;
+}
+
+// The grants that the classifier knows. DNS resources have no addresses until their translation
+// records exist (control/names).
+static size_t resources_collect(const struct client *c, struct acl_resource *out, size_t *grants)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_grants; i++) {
+		const struct grant *g = &c->grants[i];
+
+		if (g->type == PORTAL_RESOURCE_DNS)
+			continue;
+		out[n] = (struct acl_resource){
+			.type = g->type == PORTAL_RESOURCE_INTERNET ? ACL_RESOURCE_INTERNET
+								    : ACL_RESOURCE_CIDR,
+			.prefix = g->prefix,
+			.filters = g->filters,
+			.n_filters = g->n_filters,
+		};
+		memcpy(out[n].id, g->resource_id.bytes, sizeof(out[n].id));
+		grants[n++] = i;
+	}
+	return n;
+}
+
+static struct acl_policy *policy_alloc(struct access *a, const struct acl_set *set)
+{
+	uint32_t n = set != NULL ? acl_set_size(set) : 0;
+	struct acl_policy *p = calloc(1, sizeof(*p) + n * sizeof(p->expires_tsc[0]));
+
+	if (p != NULL) {
+		p->set = set;
+		p->generation = ++a->generation;
+		p->n_resources = n;
+	}
+	return p;
+}
+
+// Compiles what @p c holds now. @return NULL with errno
+static struct acl_policy *policy_compile(struct access *a, const struct client *c)
+{
+	struct acl_resource *resources = calloc(c->n_grants + 1, sizeof(*resources));
+	uint16_t *ordinals = calloc(c->n_grants + 1, sizeof(*ordinals));
+	size_t *grants = calloc(c->n_grants + 1, sizeof(*grants));
+	const struct acl_set *set = NULL;
+	struct acl_policy *policy = NULL;
+	int err = ENOMEM;
+	size_t n;
+
+	if (resources == NULL || ordinals == NULL || grants == NULL)
+		goto out;
+	n = resources_collect(c, resources, grants);
+	set = acl_set_get(a->registry, resources, n, ordinals);
+	if (set == NULL) {
+		err = errno;
+		goto out;
+	}
+	policy = policy_alloc(a, set);
+	if (policy == NULL) {
+		acl_set_put(a->registry, set);
+		goto out;
+	}
+	// Equal resources share an ordinal; it lasts as long as the longest of them.
+	for (size_t i = 0; i < n; i++) {
+		uint64_t tsc = boot_to_tsc(a, c->grants[grants[i]].expires);
+
+		if (tsc > policy->expires_tsc[ordinals[i]])
+			policy->expires_tsc[ordinals[i]] = tsc;
+	}
+out:
+	free(resources);
+	free(ordinals);
+	free(grants);
+	return policy != NULL ? policy : err_set_null(err);
+}
+
+static void client_timer_update(struct access *a, struct client *c)
+{
+	uint64_t earliest = UINT64_MAX;
+
+	for (size_t i = 0; i < c->n_grants; i++) {
+		if (c->grants[i].expires < earliest)
+			earliest = c->grants[i].expires;
+	}
+	heap_set(&a->timers, &c->timer, earliest);
+}
+
+static void policy_hand_over(struct access *a, struct client *c, struct acl_policy *policy)
+{
+	client_timer_update(a, c);
+	a->config.callbacks.on_policy(a->config.ctx, &c->pub, policy);
+}
+
+// After something was taken away there is no way back: if compiling fails, nothing is allowed.
+static void client_restrict(struct access *a, struct client *c)
+{
+	struct acl_policy *policy = policy_compile(a, c);
+
+	if (policy == NULL) {
+		LOG(ERR, "policy_compile: %s; the client is cut off", strerror(errno));
+		policy = policy_alloc(a, NULL);
+		if (policy == NULL)
+			abort();
+	}
+	policy_hand_over(a, c, policy);
+}
+
+static struct grant *grant_find(const struct client *c, const struct uuid *resource_id)
+{
+	for (size_t i = 0; i < c->n_grants; i++) {
+		if (uuid_eq(&c->grants[i].resource_id, resource_id))
+			return &c->grants[i];
+	}
+	return NULL;
+}
+
+static void grant_remove(struct client *c, struct grant *g)
+{
+	size_t index = (size_t)(g - c->grants);
+
+	grant_fini(g);
+	memmove(g, g + 1, (c->n_grants - index - 1) * sizeof(*g));
+	c->n_grants--;
+}
+
+static void client_remove(struct access *a, struct client *c)
+{
+	client_unlink(a, c);
+	a->config.callbacks.on_removed(a->config.ctx, &c->pub);
+	client_free(c);
+}
+
+static void client_index(struct access *a, struct client *c)
+{
+	const struct ip_addr *addrs[2] = {&c->pub.ipv4, &c->pub.ipv6};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct addr_node **found;
+
+		c->addr_nodes[i] = (struct addr_node){.addr = *addrs[i], .client = c};
+		// The last client that the portal named with an address has it.
+		found = tfind(&c->addr_nodes[i], &a->by_addr, compare_addr);
+		if (found != NULL)
+			tdelete(*found, &a->by_addr, compare_addr);
+		if (tsearch(&c->addr_nodes[i], &a->by_addr, compare_addr) == NULL)
+			abort(); // a node of 32 bytes
+	}
+	if (tsearch(c, &a->by_id, compare_id) == NULL)
+		abort();
+	a->by_slot[c->pub.slot] = c;
+	a->n_clients++;
+}
+
+static struct access_client *fail(struct portal_error *err, int code, const char *what)
+{
+	snprintf(err->text, sizeof(err->text), "%s: %s", what, strerror(code));
+	return err_set_null(code);
+}
+
+static struct access_client *authorize_new(
+	struct access *a,
+	const struct access_grant *grant,
+	struct grant *g,
+	struct portal_error *err)
+{
+	struct acl_policy *policy;
+	struct client *c;
+
+	if (a->n_free_slots == 0)
+		return fail(err, ENOSPC, "no free client slot (max_clients)");
+	c = calloc(1, sizeof(*c));
+	if (c == NULL)
+		return fail(err, ENOMEM, "client");
+	c->grants = calloc(1, sizeof(*c->grants));
+	if (c->grants == NULL) {
+		free(c);
+		return fail(err, ENOMEM, "grants");
+	}
+	c->pub.id = grant->client_id;
+	c->pub.ipv4 = grant->ipv4;
+	c->pub.ipv6 = grant->ipv6;
+	heap_node_init(&c->timer);
+	c->grants[0] = *g;
+	c->n_grants = 1;
+	policy = policy_compile(a, c);
+	if (policy == NULL) {
+		int code = errno;
+
+		c->n_grants = 0; // g is the caller's to free
+		client_free(c);
+		return fail(err, code, "policy");
+	}
+	c->pub.slot = a->free_slots[--a->n_free_slots];
+	client_index(a, c);
+	a->config.callbacks.on_added(a->config.ctx, &c->pub);
+	policy_hand_over(a, c, policy);
+	return &c->pub;
+}
+
+static struct access_client *
+authorize_existing(struct access *a, struct client *c, struct grant *g, struct portal_error *err)
+{
+	struct grant *old = grant_find(c, &g->resource_id);
+	struct acl_policy *policy;
+	struct grant saved;
+
+	if (old == NULL) {
+		struct grant *grown = reallocarray(c->grants, c->n_grants + 1, sizeof(*grown));
+
+		if (grown == NULL)
+			return fail(err, ENOMEM, "grants");
+		c->grants = grown;
+		c->grants[c->n_grants++] = *g;
+	} else {
+		saved = *old;
+		g->type = old->type;
+		g->prefix = old->prefix;
+		*old = *g;
+	}
+	policy = policy_compile(a, c);
+	if (policy == NULL) {
+		int code = errno;
+
+		if (old == NULL)
+			c->n_grants--;
+		else
+			*old = saved;
+		return fail(err, code, "policy");
+	}
+	if (old != NULL)
+		grant_fini(&saved);
+	policy_hand_over(a, c, policy);
+	return &c->pub;
+}
+
+struct access_client *access_authorize(
+	struct access *a,
+	uint64_t,
+	const struct access_grant *grant,
+	struct portal_error *err)
+{
+	struct client *c = to_client(access_by_id(a, &grant->client_id));
+	struct access_client *result;
+	struct grant g;
+
+	if (grant_init(&g, a, grant->resource, grant->expires_at) < 0)
+		return fail(err, ENOMEM, "filters");
+	if (c != NULL
+	    && (!ip_addr_eq(&c->pub.ipv4, &grant->ipv4)
+		|| !ip_addr_eq(&c->pub.ipv6, &grant->ipv6))) {
+		client_remove(a, c);
+		c = NULL;
+	}
+	result = c != NULL ? authorize_existing(a, c, &g, err) : authorize_new(a, grant, &g, err);
+	if (result == NULL) {
+		int code = errno;
+
+		grant_fini(&g);
+		return err_set_null(code);
+	}
+	return result;
+}
+
+bool access_reject(
+	struct access *a,
+	uint64_t,
+	const struct uuid *client_id,
+	const struct uuid *resource_id)
+{
+	struct client *c = to_client(access_by_id(a, client_id));
+	struct grant *g = c != NULL ? grant_find(c, resource_id) : NULL;
+
+	if (g == NULL)
+		return false;
+	grant_remove(c, g);
+	if (c->n_grants == 0)
+		client_remove(a, c);
+	else
+		client_restrict(a, c);
+	return true;
+}
+
+static int filters_replace(
+	struct access *a,
+	struct client *c,
+	struct grant *g,
+	const struct portal_resource *resource)
+{
+	struct grant old = *g, fresh = *g;
+	struct acl_policy *policy;
+
+	fresh.filters = NULL;
+	fresh.n_filters = resource->n_filters;
+	if (fresh.n_filters > 0) {
+		fresh.filters = calloc(fresh.n_filters, sizeof(*fresh.filters));
+		if (fresh.filters == NULL)
+			return err_set(ENOMEM);
+		filters_convert(fresh.filters, resource->filters, fresh.n_filters);
+	}
+	*g = fresh;
+	policy = policy_compile(a, c);
+	if (policy == NULL) {
+		int code = errno;
+
+		*g = old;
+		free(fresh.filters);
+		return err_set(code);
+	}
+	free(old.filters);
+	policy_hand_over(a, c, policy);
+	return 0;
+}
+
+int access_resource_update(
+	struct access *a,
+	uint64_t,
+	const struct portal_resource *resource,
+	struct portal_error *err)
+{
+	int first = 0;
+
+	for (uint32_t i = 0; i < a->config.max_clients; i++) {
+		struct client *c = a->by_slot[i];
+		struct grant *g = c != NULL ? grant_find(c, &resource->id) : NULL;
+		int rc;
+
+		if (g == NULL)
+			continue;
+		if (g->type != resource->type) {
+			LOG(WARNING, "resource_updated changes the type; ignored");
+			continue;
+		}
+		rc = filters_replace(a, c, g, resource);
+		if (rc < 0 && first == 0) {
+			fail(err, -rc, "resource_updated");
+			first = rc;
+		}
+	}
+	return first;
+}
+
+static int compare_pair(const void *a, const void *b)
+{
+	const struct portal_authorization *x = a, *y = b;
+	int order = uuid_cmp(&x->client_id, &y->client_id);
+
+	return order != 0 ? order : uuid_cmp(&x->resource_id, &y->resource_id);
+}
+
+// Applies the list to one client. @return whether anything changed
+static bool client_retain(
+	struct access *a,
+	struct client *c,
+	const struct portal_authorization *sorted,
+	size_t n)
+{
+	bool changed = false;
+
+	for (size_t i = c->n_grants; i > 0; i--) {
+		struct grant *g = &c->grants[i - 1];
+		struct portal_authorization key = {
+			.client_id = c->pub.id,
+			.resource_id = g->resource_id,
+		};
+		const struct portal_authorization *pair = NULL;
+		uint64_t expires;
+
+		if (n > 0)
+			pair = bsearch(&key, sorted, n, sizeof(key), compare_pair);
+		if (pair == NULL) {
+			grant_remove(c, g);
+			changed = true;
+			continue;
+		}
+		expires = expiry_to_boot(a, pair->expires_at);
+		changed = changed || expires != g->expires;
+		g->expires = expires;
+	}
+	return changed;
+}
+
+int access_retain(
+	struct access *a,
+	uint64_t,
+	const struct portal_authorization *pairs,
+	size_t n_pairs)
+{
+	struct portal_authorization *sorted = calloc(n_pairs + 1, sizeof(*sorted));
+
+	if (sorted == NULL)
+		return err_set(ENOMEM);
+	if (n_pairs > 0)
+		memcpy(sorted, pairs, n_pairs * sizeof(*sorted));
+	qsort(sorted, n_pairs, sizeof(*sorted), compare_pair);
+	for (uint32_t i = 0; i < a->config.max_clients; i++) {
+		struct client *c = a->by_slot[i];
+
+		if (c == NULL || !client_retain(a, c, sorted, n_pairs))
+			continue;
+		if (c->n_grants == 0)
+			client_remove(a, c);
+		else
+			client_restrict(a, c);
+	}
+	free(sorted);
+	return 0;
+}
+
+bool access_expiry_set(struct access *a, uint64_t, const struct portal_authorization *pair)
+{
+	struct client *c = to_client(access_by_id(a, &pair->client_id));
+	struct grant *g = c != NULL ? grant_find(c, &pair->resource_id) : NULL;
+
+	if (g == NULL)
+		return false;
+	g->expires = expiry_to_boot(a, pair->expires_at);
+	client_restrict(a, c);
+	return true;
+}
+
+void access_forget(struct access *a, struct access_client *client)
+{
+	client_remove(a, to_client(client));
+}
+
+uint64_t access_deadline(const struct access *a)
+{
+	const struct heap_node *top = heap_top(&a->timers);
+
+	return top != NULL ? top->deadline : ACCESS_DEADLINE_NONE;
+}
+
+static struct client *timer_client(struct heap_node *node)
+{
+	return (struct client *)((char *)node - offsetof(struct client, timer));
+}
+
+void access_handle_timeout(struct access *a, uint64_t now)
+{
+	struct heap_node *top;
+
+	while ((top = heap_top(&a->timers)) != NULL && top->deadline <= now) {
+		struct client *c = timer_client(top);
+
+		for (size_t i = c->n_grants; i > 0; i--) {
+			if (c->grants[i - 1].expires <= now)
+				grant_remove(c, &c->grants[i - 1]);
+		}
+		if (c->n_grants == 0)
+			client_remove(a, c);
+		else
+			client_restrict(a, c);
+	}
+}
+
+void access_slot_release(struct access *a, uint32_t slot)
+{
+	a->free_slots[a->n_free_slots++] = slot;
+}
+
+struct access_client *access_by_id(const struct access *a, const struct uuid *id)
+{
+	struct client key = {.pub.id = *id};
+	struct client **found = tfind(&key, &a->by_id, compare_id);
+
+	return found != NULL ? &(*found)->pub : NULL;
+}
+
+struct access_client *access_by_slot(const struct access *a, uint32_t slot)
+{
+	struct client *c = slot < a->config.max_clients ? a->by_slot[slot] : NULL;
+
+	return c != NULL ? &c->pub : NULL;
+}
+
+struct access_client *access_by_addr(const struct access *a, const struct ip_addr *addr)
+{
+	struct addr_node key = {.addr = *addr};
+	struct addr_node **found = tfind(&key, &a->by_addr, compare_addr);
+
+	return found != NULL ? &(*found)->client->pub : NULL;
+}
+
+bool access_has(
+	const struct access *,
+	const struct access_client *client,
+	const struct uuid *resource_id)
+{
+	return grant_find(to_client(client), resource_id) != NULL;
+}
+
+size_t access_count(const struct access *a)
+{
+	return a->n_clients;
+}
+
+size_t access_client_count(const struct access_client *client)
+{
+	return to_client(client)->n_grants;
+}
+
+void access_each(
+	const struct access *a,
+	void (*fn)(void *arg, struct access_client *client),
+	void *arg)
+{
+	for (uint32_t i = 0; i < a->config.max_clients; i++) {
+		if (a->by_slot[i] != NULL)
+			fn(arg, &a->by_slot[i]->pub);
+	}
+}
