@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "peers/portal/alloc.h"
+#include "peers/portal/portal_priv.h"
+
+struct status {
+	struct portal *portal;
+	const struct policy_client *client; // whose devices are listed
+	json_t *devices;
+	json_t *authorizations;
+	int64_t now;
+};
+
+static json_t *connection(const struct device *device)
+{
+	const struct channel *ch = device->channel;
+
+	if (ch == NULL)
+		return json_null();
+	return json_pack(
+		"{s:i, s:s, s:s, s:s}",
+		"channel",
+		(int)ch->version,
+		"version",
+		ch->agent.version_text,
+		"ip",
+		ch->ip,
+		"public_key",
+		ch->public_key);
+}
+
+static json_t *gateway_json(struct portal *p, const struct policy_gateway *g)
+{
+	const struct device *device = portal_device_find(p, g->id.text);
+	json_t *json = json_pack(
+		"{s:s, s:s, s:s, s:b}",
+		"id",
+		g->id.text,
+		"name",
+		g->name,
+		"site",
+		p->policy->sites[g->site].name,
+		"connected",
+		device != NULL && device->channel != NULL);
+
+	alloc_check(json);
+	if (device != NULL) {
+		json_object_set_new(json, "ipv4", json_string(device->stored->ipv4));
+		json_object_set_new(json, "ipv6", json_string(device->stored->ipv6));
+		json_object_set_new(json, "connection", connection(device));
+	}
+	return json;
+}
+
+static void add_device(struct device *device, void *arg)
+{
+	struct status *s = arg;
+
+	if (device->is_gateway || !ident_eq(&device->owner, &s->client->id))
+		return;
+	json_array_append_new(
+		s->devices,
+		json_pack(
+			"{s:s, s:s, s:s, s:b, s:s, s:s, s:o}",
+			"id",
+			device->stored->id.text,
+			"external_id",
+			device->stored->external_id,
+			"name",
+			device->name,
+			"connected",
+			device->channel != NULL,
+			"ipv4",
+			device->stored->ipv4,
+			"ipv6",
+			device->stored->ipv6,
+			"connection",
+			connection(device)));
+}
+
+static void add_authorization(struct device *device, void *arg)
+{
+	struct status *s = arg;
+	struct portal *p = s->portal;
+	const struct policy_client *owner = portal_client_of(p, device);
+	struct authorization *a;
+
+	LIST_FOREACH(a, &device->authorizations, of_client) {
+		const struct policy_resource *r =
+			policy_resource_find(p->policy, a->resource_id.text);
+		const struct device *g = portal_device_find(p, a->gateway_id.text);
+
+		if (a->expires_at <= s->now)
+			continue;
+		json_array_append_new(
+			s->authorizations,
+			json_pack(
+				"{s:s, s:s, s:s, s:s, s:s, s:s, s:I}",
+				"client",
+				owner != NULL ? owner->name : "",
+				"client_id",
+				device->stored->id.text,
+				"resource",
+				r != NULL ? r->name : "",
+				"resource_id",
+				a->resource_id.text,
+				"gateway",
+				g != NULL ? g->name : "",
+				"gateway_id",
+				a->gateway_id.text,
+				"expires_at",
+				(json_int_t)a->expires_at));
+	}
+}
+
+json_t *portal_status(struct portal *p, struct instant now)
+{
+	struct status s = {.portal = p, .now = now.unix_s, .authorizations = json_array()};
+	json_t *gateways = alloc_check(json_array());
+	json_t *clients = alloc_check(json_array());
+	json_t *resources = alloc_check(json_array());
+
+	portal_tick(p, now);
+	for (size_t i = 0; i < p->policy->n_gateways; i++)
+		json_array_append_new(gateways, gateway_json(p, &p->policy->gateways[i]));
+	for (size_t i = 0; i < p->policy->n_clients; i++) {
+		s.client = &p->policy->clients[i];
+		s.devices = alloc_check(json_array());
+		portal_device_walk(p, add_device, &s);
+		json_array_append_new(
+			clients,
+			json_pack(
+				"{s:s, s:s, s:o}",
+				"id",
+				s.client->id.text,
+				"name",
+				s.client->name,
+				"devices",
+				s.devices));
+	}
+	for (size_t i = 0; i < p->policy->n_resources; i++)
+		json_array_append_new(
+			resources, view_client_resource_full(p->policy, &p->policy->resources[i]));
+	portal_device_walk(p, add_authorization, &s);
+	return json_pack(
+		"{s:s, s:o, s:o, s:o, s:o}",
+		"account",
+		p->policy->account,
+		"gateways",
+		gateways,
+		"clients",
+		clients,
+		"resources",
+		resources,
+		"authorizations",
+		s.authorizations);
+}
