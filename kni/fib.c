@@ -232,23 +232,14 @@ int fib_builder_add_route(
 	return 0;
 }
 
-static bool is_v4_link_local(const struct ip_addr *a)
-{
-	return a->family == IP_FAMILY_V4 && a->bytes[0] == 169 && a->bytes[1] == 254;
-}
-
-static bool is_v6_link_local(const struct ip_addr *a)
-{
-	return a->family == IP_FAMILY_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
-}
-
 static void port_addr_note(struct port_addr *p, const struct ip_addr *addr)
 {
 	struct ip_addr *a = addr->family == IP_FAMILY_V4 ? &p->v4 : &p->v6;
 
-	if (is_v6_link_local(addr))
+	if (addr->family == IP_FAMILY_V6 && ip_addr_is_link_local(addr))
 		return;
-	if (a->family == IP_FAMILY_NONE || (is_v4_link_local(a) && !is_v4_link_local(addr)))
+	if (a->family == IP_FAMILY_NONE
+	    || (ip_addr_is_link_local(a) && !ip_addr_is_link_local(addr)))
 		*a = *addr;
 }
 
@@ -514,7 +505,7 @@ enum fib_verdict fib_lookup(const struct fib *fib, const struct ip_addr *dst, st
 			.port_id = local->port_id, .next_hop = *dst, .source = *dst};
 		return FIB_LOCAL;
 	}
-	if (is_v6_link_local(dst))
+	if (dst->family == IP_FAMILY_V6 && ip_addr_is_link_local(dst))
 		return FIB_NO_ROUTE;
 	hop = route_find(fib, dst);
 	if (hop == NULL)

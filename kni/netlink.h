@@ -19,11 +19,24 @@
  */
 
 struct kni_nl;
+struct nlmsghdr;
 
 /** @return a request socket, or NULL with errno after one log line. */
 struct kni_nl *kni_nl_create(void);
 /** NULL is allowed. */
 void kni_nl_destroy(struct kni_nl *nl);
+
+/**
+ * Dumps what RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE or RTM_GETNEIGH gives, both families, calling @p fn for
+ * each message; @p what names it for the log.
+ * @return 0, -EINTR (not logged: it changed meanwhile, what came may be inconsistent: do it again), -errno
+ */
+[[nodiscard]] int kni_nl_dump(
+	struct kni_nl *nl,
+	uint16_t type,
+	const char *what,
+	void (*fn)(void *arg, const struct nlmsghdr *nlh),
+	void *arg);
 
 /** @return the interface index of @p name (> 0), -ENODEV */
 [[nodiscard]] int kni_link_index(const char *name);

@@ -54,6 +54,13 @@ int ip_addr_cmp(const struct ip_addr *a, const struct ip_addr *b)
 	return memcmp(a, b, sizeof(*a));
 }
 
+bool ip_addr_is_link_local(const struct ip_addr *a)
+{
+	if (a->family == IP_FAMILY_V4)
+		return a->bytes[0] == 169 && a->bytes[1] == 254;
+	return a->family == IP_FAMILY_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
 // Clears every bit of @p bytes beyond the first @p len; returns whether any of them was set.
 static bool mask_bits(uint8_t *bytes, size_t size, unsigned len)
 {

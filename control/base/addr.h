@@ -54,6 +54,9 @@ bool ip_endpoint_eq(const struct ip_endpoint *a, const struct ip_endpoint *b);
 /** Total order: IPv4 before IPv6, then numeric. */
 int ip_addr_cmp(const struct ip_addr *a, const struct ip_addr *b);
 
+/** @return whether @p a is in 169.254.0.0/16 or fe80::/10: only valid together with an interface. */
+bool ip_addr_is_link_local(const struct ip_addr *a);
+
 /** @return whether @p a lies in @p p (same family). */
 bool ip_prefix_contains(const struct ip_prefix *p, const struct ip_addr *a);
 bool ip_prefix_eq(const struct ip_prefix *a, const struct ip_prefix *b);

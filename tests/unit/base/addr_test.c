@@ -96,12 +96,39 @@ static void prefix_contains(void **)
 	}
 }
 
+static void link_local(void **)
+{
+	static const struct {
+		const char *addr;
+		bool expected;
+	} cases[] = {
+		{"169.253.255.255", false},
+		{"169.254.0.0", true},
+		{"169.254.255.255", true},
+		{"169.255.0.0", false},
+		{"fe7f:ffff::1", false},
+		{"fe80::1", true},
+		{"febf:ffff::1", true},
+		{"fec0::1", false},
+		{"a9fe::1", false},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct ip_addr a;
+
+		assert_int_equal(ip_addr_parse(&a, cases[i].addr), 0);
+		assert_int_equal(ip_addr_is_link_local(&a), cases[i].expected);
+	}
+	assert_false(ip_addr_is_link_local(&(struct ip_addr){0}));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(prefix_parse),
 		cmocka_unit_test(endpoint_parse),
 		cmocka_unit_test(prefix_contains),
+		cmocka_unit_test(link_local),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
