@@ -178,5 +178,7 @@ static inline uint64_t step(struct pair *p, struct side *s, struct noise_output 
 	p->now = at;
 	noise_peer_handle_timeout(&s->peer, p->now, out);
 	session_feed(s, out);
+	// A timer that is still due would make its caller spin.
+	assert_true(noise_peer_deadline(&s->peer) > p->now);
 	return at;
 }
