@@ -180,6 +180,9 @@ void dp_destroy(struct dp *dp);
 uint16_t dp_port_id(const struct dp *dp, size_t i);
 void dp_port_mac(const struct dp *dp, size_t i, uint8_t mac[6]);
 
+/** @return whether config->ports[i] has link; for readiness. */
+bool dp_port_link_is_up(const struct dp *dp, size_t i);
+
 /** The gateway's tunnel addresses (from `init`); applies from the next burst. */
 void dp_tunnel_set(struct dp *dp, const struct ip_addr *v4, const struct ip_addr *v6);
 

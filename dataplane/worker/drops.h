@@ -12,6 +12,9 @@
 #define DROP_REASONS(X)                                                                            \
 	X(rx_malformed, "frame too short or IP header inconsistent")                               \
 	X(rx_vlan, "VLAN tag that no port carries")                                                \
+	X(rx_other_host, "unicast frame for another station")                                      \
+	X(rx_spoofed, "source in the tunnel range outside a tunnel")                               \
+	X(rx_unknown_type, "datagram to our port that is neither WireGuard nor STUN")              \
 	X(ip_checksum, "bad IPv4 header checksum")                                                 \
 	X(l4_checksum, "bad TCP, UDP or ICMP checksum")                                            \
 	X(ip_fragment, "fragment, which the tunnel never carries")                                 \
@@ -31,6 +34,7 @@
 	X(policy_prohibited, "no authorization; answered prohibited")                              \
 	X(policy_unreachable, "blocked for the Internet resource; answered unreachable")           \
 	X(policy_reply, "reply no longer authorized")                                              \
+	X(reply_unsupported, "reply of a protocol that the tunnel does not carry back")            \
 	X(icmp_limited, "ICMP answer over the client's rate")                                      \
 	X(ttl_expired, "TTL or hop limit ran out; answered time exceeded")                         \
 	X(flow_table_full, "no free flow entry")                                                   \

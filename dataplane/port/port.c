@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "dataplane/port/port.h"
+
+#include "control/base/log.h"
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOG_AREA "dataplane.port"
+
+static int port_fail(const struct port *port, const char *call, int rc)
+{
+	LOG(ERR, "%s failed device=%s error=\"%s\"", call, port->name, rte_strerror(-rc));
+	return rc < 0 ? rc : -EIO;
+}
+
+// net_tap "offers" checksums and does them in software with an extra copy: worse than ours.
+static bool port_is_software(const struct rte_eth_dev_info *info)
+{
+	return strncmp(info->driver_name, "net_", 4) == 0 && info->device != NULL
+		&& (strcmp(info->driver_name, "net_tap") == 0
+		    || strcmp(info->driver_name, "net_af_packet") == 0);
+}
+
+// Not RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE: packets that control injects come from its own pool.
+static void port_pick_offloads(
+	struct port *port,
+	const struct rte_eth_dev_info *info,
+	struct rte_eth_conf *conf)
+{
+	if (port_is_software(info))
+		return;
+	if (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM) {
+		conf->rxmode.offloads |= RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+		port->has_rx_ip_cksum = true;
+	}
+	if (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_UDP_CKSUM) {
+		conf->txmode.offloads |= RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+		port->has_tx_udp_cksum = true;
+	}
+}
+
+static int port_queues(
+	struct port *port,
+	const struct rte_eth_dev_info *info,
+	const struct rte_eth_conf *conf,
+	const struct port_need *need)
+{
+	struct rte_eth_rxconf rx = info->default_rxconf;
+	struct rte_eth_txconf tx = info->default_txconf;
+	uint16_t n_rx = PORT_RX_DESC, n_tx = PORT_TX_DESC;
+	int socket = rte_eth_dev_socket_id(port->id);
+	int rc;
+
+	rc = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &n_rx, &n_tx);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_adjust_nb_rx_tx_desc", rc);
+	rx.offloads = conf->rxmode.offloads;
+	tx.offloads = conf->txmode.offloads;
+	for (uint16_t q = 0; q < need->n_queues; q++) {
+		rc = rte_eth_rx_queue_setup(port->id, q, n_rx, (unsigned)socket, &rx, need->pool);
+		if (rc < 0)
+			return port_fail(port, "rte_eth_rx_queue_setup", rc);
+		rc = rte_eth_tx_queue_setup(port->id, q, n_tx, (unsigned)socket, &tx);
+		if (rc < 0)
+			return port_fail(port, "rte_eth_tx_queue_setup", rc);
+	}
+	return 0;
+}
+
+static int port_mtu_ensure(struct port *port)
+{
+	int rc;
+
+	rc = rte_eth_dev_get_mtu(port->id, &port->mtu);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_get_mtu", rc);
+	if (port->mtu >= PORT_MTU_MIN)
+		return 0;
+	rc = rte_eth_dev_set_mtu(port->id, PORT_MTU_MIN);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_set_mtu", rc);
+	port->mtu = PORT_MTU_MIN;
+	return 0;
+}
+
+static int port_configure(struct port *port, const struct port_need *need)
+{
+	struct rte_eth_conf conf = {.intr_conf.rxq = need->wants_rx_intr};
+	struct rte_eth_dev_info info;
+	struct rte_ether_addr mac;
+	int rc;
+
+	rc = rte_eth_dev_info_get(port->id, &info);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_info_get", rc);
+	if (info.max_rx_queues < need->n_queues || info.max_tx_queues < need->n_queues)
+		return port_fail(port, "queue count", -ENOTSUP);
+	port_pick_offloads(port, &info, &conf);
+	rc = rte_eth_dev_configure(port->id, need->n_queues, need->n_queues, &conf);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_configure", rc);
+	rc = rte_eth_macaddr_get(port->id, &mac);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_macaddr_get", rc);
+	memcpy(port->mac, mac.addr_bytes, sizeof(port->mac));
+	rc = port_mtu_ensure(port);
+	if (rc < 0)
+		return rc;
+	return port_queues(port, &info, &conf, need);
+}
+
+int port_open(struct port *port, const struct dp_port_config *config, const struct port_need *need)
+{
+	int rc;
+
+	*port = (struct port){.role = config->role};
+	snprintf(port->name, sizeof(port->name), "%s", config->device);
+	rc = rte_eth_dev_get_port_by_name(config->device, &port->id);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_get_port_by_name", rc);
+	port->is_open = true;
+	rc = port_configure(port, need);
+	if (rc < 0)
+		port_close(port);
+	return rc;
+}
+
+// The host needs multicast (neighbour discovery) but nobody else's unicast. Drivers that cannot
+// filter deliver more than asked, and demux looks at the destination anyway.
+static void port_filters(struct port *port)
+{
+	int rc;
+
+	rc = rte_eth_promiscuous_disable(port->id);
+	if (rc < 0 && rc != -ENOTSUP)
+		LOG(WARNING, "rte_eth_promiscuous_disable failed device=%s", port->name);
+	rc = rte_eth_allmulticast_enable(port->id);
+	if (rc < 0 && rc != -ENOTSUP)
+		LOG(WARNING, "rte_eth_allmulticast_enable failed device=%s", port->name);
+}
+
+int port_start(struct port *port)
+{
+	struct rte_eth_dev_info info;
+	int rc;
+
+	rc = rte_eth_dev_start(port->id);
+	if (rc < 0)
+		return port_fail(port, "rte_eth_dev_start", rc);
+	port->is_started = true;
+	if (rte_eth_dev_info_get(port->id, &info) == 0 && !port_is_software(&info))
+		port_filters(port);
+	LOG(NOTICE,
+	    "port up device=%s role=%s mac=%02x:%02x:%02x:%02x:%02x:%02x mtu=%u",
+	    port->name,
+	    port->role == DP_ROLE_WAN ? "wan" : "lan",
+	    port->mac[0],
+	    port->mac[1],
+	    port->mac[2],
+	    port->mac[3],
+	    port->mac[4],
+	    port->mac[5],
+	    port->mtu);
+	return 0;
+}
+
+void port_stop(struct port *port)
+{
+	if (!port->is_started)
+		return;
+	port->is_started = false;
+	if (rte_eth_dev_stop(port->id) < 0)
+		LOG(DEBUG, "rte_eth_dev_stop failed device=%s", port->name);
+}
+
+void port_close(struct port *port)
+{
+	if (!port->is_open)
+		return;
+	port_stop(port);
+	port->is_open = false;
+	if (rte_eth_dev_close(port->id) < 0)
+		LOG(DEBUG, "rte_eth_dev_close failed device=%s", port->name);
+}
+
+bool port_link_is_up(const struct port *port)
+{
+	struct rte_eth_link link = {0};
+
+	return port->is_started && rte_eth_link_get_nowait(port->id, &link) == 0
+		&& link.link_status == RTE_ETH_LINK_UP;
+}

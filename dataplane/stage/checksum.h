@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#pragma once
+
+#include "dataplane/stage/ip_view.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/**
+ * Internet checksums: verified in full, updated by deltas (RFC 1624).
+ *
+ * A delta is a folded one's complement sum of (new - old) over 16-bit words as they lie in memory,
+ * so byte order does not matter. The delta of the way back is its complement.
+ *
+ * Thread-safety: pure functions.
+ */
+
+/** @return @p sum folded to 16 bits. */
+static inline uint16_t csum_fold(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)((sum & 0xffff) + (sum >> 16));
+}
+
+/** Adds @p n words (new) and the complement of @p n words (old) to a delta. */
+static inline uint16_t
+csum_delta_words(uint16_t delta, const void *old_words, const void *new_words, unsigned n)
+{
+	const uint8_t *o = old_words, *w = new_words;
+	uint32_t sum = delta;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t a, b;
+
+		__builtin_memcpy(&a, o + 2 * i, 2);
+		__builtin_memcpy(&b, w + 2 * i, 2);
+		sum += (uint16_t)~a;
+		sum += b;
+	}
+	return csum_fold(sum);
+}
+
+/** Both deltas in one. */
+static inline uint16_t csum_delta_add(uint16_t a, uint16_t b)
+{
+	return csum_fold((uint32_t)a + b);
+}
+
+/** Applies @p delta to the checksum at @p at; 0x0000 becomes 0xFFFF (spec/datapath.md 5.2). */
+static inline void csum_apply(uint8_t *at, uint16_t delta)
+{
+	uint16_t c;
+
+	__builtin_memcpy(&c, at, 2);
+	c = (uint16_t)~csum_fold((uint32_t)(uint16_t)~c + delta);
+	if (c == 0)
+		c = 0xffff;
+	__builtin_memcpy(at, &c, 2);
+}
+
+/** @return whether the IPv4 header checksum is right; the header must be complete. */
+bool csum_ipv4_is_ok(const uint8_t *ip);
+/**
+ * @return whether the TCP, UDP or ICMP checksum is right. Other protocols: true. A UDP checksum
+ * of 0 is right for IPv4 and wrong for IPv6.
+ */
+bool csum_l4_is_ok(const struct ip_view *view, const uint8_t *ip);
+/** Writes the checksum of an ICMP or ICMPv6 message into it. */
+void csum_icmp_write(const struct ip_view *view, uint8_t *ip);

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "dataplane/port/port.h"
+#include "dataplane/stage/checksum.h"
+#include "dataplane/stage/stage.h"
+
+#include <rte_ether.h>
+#include <rte_prefetch.h>
+
+#include <netinet/in.h>
+
+enum {
+	PREFETCH_AHEAD = 4, // frames; not measured yet
+	UDP_SIZE = 8,
+	STUN_SIZE = 20,
+	V4_FRAGMENT_MASK = 0x3fff, // MF and offset
+};
+
+// What is known of a frame that carries IP.
+struct frame {
+	const uint8_t *ip;
+	uint32_t size; // of the IP packet
+	uint32_t l4; // offset of the transport header from ip; UDP only
+	uint8_t family;
+	bool is_udp;
+	uint8_t ecn;
+};
+
+static void punt_host(struct worker *w, uint16_t port_id, struct rte_mbuf *m)
+{
+	struct dp_meta *meta = rte_mbuf_to_priv(m);
+
+	*meta = (struct dp_meta){.port_id = port_id, .l3_offset = RTE_ETHER_HDR_LEN};
+	punt_send(w, DP_PUNT_HOST, m);
+}
+
+static void punt_payload(
+	struct worker *w,
+	uint16_t port_id,
+	struct rte_mbuf *m,
+	enum dp_punt class_,
+	uint32_t offset,
+	uint32_t size)
+{
+	struct dp_meta *meta = rte_mbuf_to_priv(m);
+
+	*meta = (struct dp_meta){
+		.port_id = port_id,
+		.l3_offset = RTE_ETHER_HDR_LEN,
+		.payload_offset = (uint16_t)offset,
+		.payload_size = (uint16_t)size,
+	};
+	punt_send(w, class_, m);
+}
+
+// RFC 8489 5: two zero bits, the magic cookie, a length of whole words.
+static bool is_stun(const uint8_t *p, uint32_t size)
+{
+	static const uint8_t cookie[4] = {0x21, 0x12, 0xa4, 0x42};
+
+	return size >= STUN_SIZE && (p[0] & 0xc0) == 0 && memcmp(p + 4, cookie, 4) == 0
+		&& (p[3] & 3) == 0;
+}
+
+// A datagram to our port. Its UDP checksum does not matter: all that is acted upon authenticates.
+static void
+demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct frame *f)
+{
+	uint32_t offset = f->l4 + UDP_SIZE;
+	const uint8_t *payload = f->ip + offset;
+	uint32_t udp_size = (uint32_t)f->ip[f->l4 + 4] << 8 | f->ip[f->l4 + 5];
+	uint32_t size;
+	uint16_t i;
+
+	if (udp_size < UDP_SIZE || udp_size > f->size - f->l4) {
+		worker_drop(w, m, DROP_rx_malformed);
+		return;
+	}
+	size = udp_size - UDP_SIZE;
+	offset += RTE_ETHER_HDR_LEN;
+	switch (noise_msg_type_get(payload, size)) {
+	case NOISE_MSG_DATA:
+		rte_pktmbuf_adj(m, (uint16_t)offset);
+		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
+		i = burst_push(&w->up, m);
+		w->up.outer_ecn[i] = f->ecn;
+		w->up.port_id[i] = port_id;
+		return;
+	case NOISE_MSG_INITIATION:
+	case NOISE_MSG_RESPONSE:
+	case NOISE_MSG_COOKIE_REPLY:
+		punt_payload(w, port_id, m, DP_PUNT_HANDSHAKE, offset, size);
+		return;
+	default:
+		break;
+	}
+	// ChannelData (0x40-0x4f, RFC 8656 12.4) belongs to control's TURN client for now.
+	if (is_stun(payload, size) || (size >= 4 && payload[0] >> 4 == 4))
+		punt_payload(w, port_id, m, DP_PUNT_STUN, offset, size);
+	else
+		worker_drop(w, m, DROP_rx_unknown_type);
+}
+
+static bool frame_v4_parse(struct frame *f)
+{
+	const uint8_t *ip = f->ip;
+
+	f->l4 = (ip[0] & 0x0fu) * 4;
+	f->ecn = ip[1] & 3;
+	if (f->l4 < 20 || f->l4 > f->size)
+		return false;
+	f->is_udp = ip[9] == IPPROTO_UDP && ((ip[6] << 8 | ip[7]) & V4_FRAGMENT_MASK) == 0
+		&& f->size - f->l4 >= UDP_SIZE;
+	return true;
+}
+
+static bool frame_v6_parse(struct frame *f)
+{
+	const uint8_t *ip = f->ip;
+
+	f->l4 = 40;
+	f->ecn = ip[1] >> 4 & 3;
+	f->is_udp = ip[6] == IPPROTO_UDP && f->size - f->l4 >= UDP_SIZE;
+	return true;
+}
+
+static bool
+frame_checksum_is_ok(const struct port *port, const struct rte_mbuf *m, const uint8_t *ip)
+{
+	if (port->has_rx_ip_cksum) {
+		uint64_t flags = m->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK;
+
+		if (flags == RTE_MBUF_F_RX_IP_CKSUM_GOOD)
+			return true;
+	}
+	return csum_ipv4_is_ok(ip);
+}
+
+static void demux_ip(struct worker *w, const struct port *port, struct rte_mbuf *m, uint8_t family)
+{
+	uint32_t room = m->data_len - (uint32_t)RTE_ETHER_HDR_LEN;
+	struct frame f = {
+		.ip = rte_pktmbuf_mtod_offset(m, const uint8_t *, RTE_ETHER_HDR_LEN),
+		.family = family,
+	};
+	const uint8_t *dst;
+	uint16_t i;
+
+	f.size = ip_claimed_size(f.ip, room);
+	if (f.size == 0 || f.size > room || f.ip[0] >> 4 != family
+	    || !(family == IP_FAMILY_V4 ? frame_v4_parse(&f) : frame_v6_parse(&f))) {
+		worker_drop(w, m, DROP_rx_malformed);
+		return;
+	}
+	if (family == IP_FAMILY_V4 && !frame_checksum_is_ok(port, m, f.ip)) {
+		worker_drop(w, m, DROP_ip_checksum);
+		return;
+	}
+	// Ethernet pads short frames.
+	rte_pktmbuf_trim(m, (uint16_t)(room - f.size));
+	dst = f.ip + (family == IP_FAMILY_V4 ? 16 : 24);
+	if (f.is_udp && memcmp(f.ip + f.l4 + 2, &w->udp_port, 2) == 0
+	    && worker_is_local(w, family, dst)) {
+		demux_ours(w, port->id, m, &f);
+		return;
+	}
+	if (ip_is_multicast(family, dst)) {
+		punt_host(w, port->id, m);
+		return;
+	}
+	rte_pktmbuf_adj(m, RTE_ETHER_HDR_LEN);
+	i = burst_push(&w->down, m);
+	w->down.port_id[i] = port->id;
+}
+
+static void demux_one(struct worker *w, const struct port *port, struct rte_mbuf *m)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	bool is_group;
+
+	if (unlikely(m->nb_segs > 1 || m->data_len < RTE_ETHER_HDR_LEN)) {
+		worker_drop(w, m, DROP_rx_malformed);
+		return;
+	}
+	is_group = (eth->dst_addr.addr_bytes[0] & 1) != 0;
+	if (unlikely(!is_group && memcmp(eth->dst_addr.addr_bytes, port->mac, 6) != 0)) {
+		worker_drop(w, m, DROP_rx_other_host);
+		return;
+	}
+	switch (eth->ether_type) {
+	case RTE_BE16(RTE_ETHER_TYPE_IPV4):
+	case RTE_BE16(RTE_ETHER_TYPE_IPV6):
+		break;
+	case RTE_BE16(RTE_ETHER_TYPE_VLAN):
+	case RTE_BE16(RTE_ETHER_TYPE_QINQ):
+		worker_drop(w, m, DROP_rx_vlan);
+		return;
+	default:
+		punt_host(w, port->id, m);
+		return;
+	}
+	if (is_group)
+		punt_host(w, port->id, m);
+	else if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4))
+		demux_ip(w, port, m, IP_FAMILY_V4);
+	else
+		demux_ip(w, port, m, IP_FAMILY_V6);
+}
+
+void stage_demux(struct worker *w, uint16_t port_id, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct port *port = w->tx[port_id].port;
+
+	burst_reset(&w->up);
+	burst_reset(&w->down);
+	for (uint16_t i = 0; i < n; i++) {
+		if (i + PREFETCH_AHEAD < n)
+			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH_AHEAD], void *));
+		demux_one(w, port, pkts[i]);
+	}
+}
