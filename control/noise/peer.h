@@ -139,8 +139,8 @@ struct noise_peer {
 void noise_peer_fini(struct noise_peer *p);
 
 /**
- * Starts a handshake because the caller wants one: a path was nominated or changed, the peer was
- * authorised again, or there is data and no session. Suppressed when one is in flight or was
+ * Starts a handshake because the caller wants one: a path was nominated or changed, or the peer
+ * was authorised again. Suppressed when one is in flight or was
  * started this way less than 20 s ago. Revives an expired peer.
  * @return 0 (initiation in @p out), -EALREADY (suppressed), -EIO
  */
@@ -148,8 +148,9 @@ void noise_peer_fini(struct noise_peer *p);
 noise_peer_initiate(struct noise_peer *p, uint64_t now_ns, struct noise_output *out);
 
 /**
- * Starts a handshake because the data plane, which keeps the rekey times itself, found one due.
- * The noise_peer_note_* functions make this unnecessary.
+ * Starts a handshake because the data plane needs one: data waits and there is no session, or it
+ * keeps the rekey times itself and found one due (with the noise_peer_note_* functions the peer
+ * does that). Suppressed only while one is in flight. Revives an expired peer.
  * @return 0 (initiation in @p out), -EALREADY (one is in flight), -EIO
  */
 [[nodiscard]] int noise_peer_rekey(struct noise_peer *p, uint64_t now_ns, struct noise_output *out);

@@ -62,7 +62,8 @@ void noise_session_handle_event(struct noise_session *s, const struct noise_even
 /**
  * Encrypts in place: the plaintext of @p size bytes lies at @p buf + NOISE_SESSION_HEADROOM, and
  * NOISE_SESSION_TAILROOM bytes follow it. No padding. Size 0 is a keepalive.
- * @return the message's size at @p buf, -ENOKEY (no session: noise_peer_initiate() if data waits)
+ * @return the message's size at @p buf, -ENOKEY (no session: noise_peer_rekey(), whose
+ *         -EALREADY means that one is under way)
  */
 [[nodiscard]] int
 noise_session_seal(struct noise_session *s, uint64_t now_ns, uint8_t *buf, size_t size);

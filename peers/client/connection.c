@@ -155,7 +155,7 @@ struct connection *connection_of_agent(const struct ice_agent *agent)
 
 struct connection *connection_of_peer(struct noise_peer *peer)
 {
-	return (struct connection *)((char *)peer - offsetof(struct connection, peer));
+	return (void *)((char *)peer - offsetof(struct connection, peer));
 }
 
 bool connection_matches(const struct connection *c, const struct client_authorization_created *auth)

@@ -231,17 +231,15 @@ unsigned sockets_receive(struct sockets *s, enum ip_family family, sockets_recei
 	return n > 0 ? (unsigned)n : 0;
 }
 
-static struct cmsghdr *
-control_add(struct msghdr *msg, int level, int type, const void *data, size_t size)
+static void control_add(struct msghdr *msg, int level, int type, const void *data, size_t size)
 {
-	struct cmsghdr *m = (struct cmsghdr *)((char *)msg->msg_control + msg->msg_controllen);
+	struct cmsghdr *m = (void *)((char *)msg->msg_control + msg->msg_controllen);
 
 	m->cmsg_level = level;
 	m->cmsg_type = type;
 	m->cmsg_len = CMSG_LEN(size);
 	memcpy(CMSG_DATA(m), data, size);
 	msg->msg_controllen += CMSG_SPACE(size);
-	return m;
 }
 
 static void control_write(struct msghdr *msg, const struct ip_addr *local, uint8_t ecn)

@@ -208,6 +208,90 @@ static void stale_index(void **)
 	pair_fini(&p);
 }
 
+// Hands on what a side wants done, and what follows from it. @return handshakes that were started
+static unsigned pump(struct pair *p, struct side *s, const struct noise_output *first)
+{
+	struct side *other = s == &p->a ? &p->b : &p->a;
+	unsigned n = first->size == sizeof(struct noise_msg_initiation);
+	struct noise_output answer;
+
+	for (unsigned i = 0; i < first->n_events; i++) {
+		assert_int_not_equal(first->events[i].type, NOISE_EVENT_EXPIRED);
+		if (first->events[i].type == NOISE_EVENT_SEND_KEEPALIVE)
+			assert_int_equal(send_data(p, s, other, 0), 0);
+	}
+	if (first->size != 0) {
+		assert_int_equal(
+			deliver(p, s, other, first->bytes, first->size, &answer), NOISE_VERDICT_OK);
+		n += pump(p, other, &answer);
+	}
+	return n;
+}
+
+static unsigned run_timers(struct pair *p, struct side *s)
+{
+	struct noise_output out;
+
+	if (p->now < noise_peer_deadline(&s->peer))
+		return 0;
+	noise_peer_handle_timeout(&s->peer, p->now, &out);
+	session_feed(s, &out);
+	return pump(p, s, &out);
+}
+
+// An hour in quarters of a second: no packet lost over all rekeys, and no needless handshake.
+static void hour_of_traffic(void **)
+{
+	static const struct {
+		const char *name;
+		unsigned a_every, b_every; // seconds between packets, 0: none
+		unsigned n_min, n_max; // handshakes
+	} cases[] = {
+		{"both", 1, 1, 29, 30},
+		{"only initiator", 1, 0, 29, 30},
+		{"only responder", 0, 1, 20, 22},
+		{"idle", 0, 0, 19, 20},
+		{"now and then", 50, 70, 29, 30},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct pair p = {0};
+		unsigned n = 0;
+
+		pair_init(&p);
+		establish(&p, &p.a, &p.b);
+		for (unsigned t = 1; t <= 3600 * 4; t++) {
+			p.now += S / 4;
+			n += run_timers(&p, &p.a) + run_timers(&p, &p.b);
+			if (cases[i].a_every != 0 && t % (4 * cases[i].a_every) == 0)
+				assert_int_equal(send_data(&p, &p.a, &p.b, 100), 100);
+			if (cases[i].b_every != 0 && t % (4 * cases[i].b_every) == 0)
+				assert_int_equal(send_data(&p, &p.b, &p.a, 100), 100);
+		}
+		if (n < cases[i].n_min || n > cases[i].n_max)
+			fail_msg("%s: %u handshakes", cases[i].name, n);
+		pair_fini(&p);
+	}
+}
+
+// Idle for 175 s: the initiator may not send any more, asks for a handshake and goes on.
+static void data_without_session(void **)
+{
+	struct noise_output out;
+	struct pair p = {0};
+
+	pair_init(&p);
+	establish(&p, &p.a, &p.b);
+	p.now += 175 * S;
+	assert_int_equal(send_data(&p, &p.a, &p.b, 100), -ENOKEY);
+	assert_int_equal(noise_peer_rekey(&p.a.peer, p.now, &out), 0);
+	assert_int_equal(noise_peer_rekey(&p.a.peer, p.now, &(struct noise_output){0}), -EALREADY);
+	assert_int_equal(pump(&p, &p.a, &out), 1);
+	assert_int_equal(send_data(&p, &p.a, &p.b, 100), 100);
+	assert_int_equal(send_data(&p, &p.b, &p.a, 100), 100);
+	pair_fini(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +303,8 @@ int main(void)
 		cmocka_unit_test(counter_limit),
 		cmocka_unit_test(rekey_loses_nothing),
 		cmocka_unit_test(stale_index),
+		cmocka_unit_test(hour_of_traffic),
+		cmocka_unit_test(data_without_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
