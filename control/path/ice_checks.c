@@ -15,6 +15,9 @@ struct profile {
 	unsigned max_attempts; // unanswered ones before the pair is given up
 };
 
+// Shorter than the steady pace of any client, longer than its first retries.
+#define WORRIED_GAP_NS (1200 * ICE_MS)
+
 enum {
 	TEMPO_ACTIVE,
 	TEMPO_IDLE,
@@ -244,8 +247,21 @@ static struct ice_remote *remote_of_request(
 	return remote != NULL ? remote : ice_remote_add(agent, &c);
 }
 
+// A peer that misses our answers checks again after 0.5 s (2.5). Our own slow checks would notice
+// the dead direction only after 15 s and more, so they start over at the peer's pace. At most once
+// in a burst's time: two agents that excite each other would never come to rest.
+static bool peer_is_worried(const struct ice_pair *pair, uint64_t now)
+{
+	const struct profile *p = profile_of(pair->agent);
+
+	return p->burst > 0 && now - pair->armed >= p->burst && pair->n_rx > 0
+		&& now - pair->last_rx < WORRIED_GAP_NS && pair->n_trailing == 0;
+}
+
 static void pair_heard(struct ice_pair *pair, uint64_t now)
 {
+	if (peer_is_worried(pair, now))
+		ice_check_arm(pair, now);
 	pair->gaps[1] = pair->gaps[0];
 	pair->gaps[0] = now - pair->last_rx;
 	pair->last_rx = now;

@@ -10,6 +10,9 @@
 #define CADENCE_MAX_NS (25 * ICE_S)
 // A pair nominated for the first time wins at once against one that was silent this long.
 #define YIELD_NS (4 * ICE_S)
+// Our own checks unanswered this often and this long: loss alone does not do that.
+#define SUSPECT_ATTEMPTS 6
+#define SUSPECT_NS (4 * ICE_S)
 
 // How often the peer checks this pair: the longer of the last two gaps, so that one early or lost
 // check does not change the judgement.
@@ -56,15 +59,35 @@ static void select_controlling(struct ice_agent *agent, uint64_t now)
 	best->next_tx = now;
 }
 
-static struct ice_pair *best_live(const struct ice_agent *agent, uint64_t now)
+// The peer's checks may arrive on a path that has gone dead in the other direction: then ours stay
+// unanswered. A pair that never had an answer is suspect as well.
+static bool is_suspect(const struct ice_pair *pair, uint64_t now)
+{
+	return pair->n_trailing >= SUSPECT_ATTEMPTS && now - pair->trailing_since >= SUSPECT_NS;
+}
+
+static bool outranks(const struct ice_pair *a, const struct ice_pair *b, uint64_t now)
+{
+	bool a_suspect = is_suspect(a, now), b_suspect = is_suspect(b, now);
+
+	return a_suspect != b_suspect ? b_suspect : a->priority > b->priority;
+}
+
+// The best live nominated pair other than the one in use.
+static struct ice_pair *best_challenger(const struct ice_agent *agent, uint64_t now)
 {
 	struct ice_pair *best = NULL;
 
 	for (size_t i = 0; i < agent->n_pairs; i++) {
 		struct ice_pair *pair = agent->pairs[i];
 
-		if (pair->is_nominated && is_live(pair, now, cadence(pair))
-		    && (best == NULL || pair->priority > best->priority))
+		if (pair == agent->selected || !pair->is_nominated
+		    || !is_live(pair, now, cadence(pair)))
+			continue;
+		// A pair that was left counts again when it is heard again, not for what it did before.
+		if (agent->selected != NULL && pair->last_rx < agent->selected_since)
+			continue;
+		if (best == NULL || outranks(pair, best, now))
 			best = pair;
 	}
 	return best;
@@ -97,14 +120,14 @@ static void select_controlled(struct ice_agent *agent, uint64_t now, struct ice_
 		agent->selected = nominated;
 		return;
 	}
-	best = best_live(agent, now);
+	best = best_challenger(agent, now);
 	if (current == NULL) {
 		agent->selected = best != NULL ? best : latest_nominated(agent);
 		return;
 	}
-	if (best == NULL || best == current)
+	if (best == NULL)
 		return;
-	if (best->priority > current->priority || !is_live(current, now, cadence(best)))
+	if (outranks(best, current, now) || !is_live(current, now, cadence(best)))
 		agent->selected = best;
 }
 

@@ -229,6 +229,25 @@ static void test_steady(void **state)
 	assert_in_range(sim->nodes[SIM_GATEWAY].n_requests, 2 * 45, 2 * 60);
 }
 
+// Two clients: the controlled one keeps the clients' pace, and neither excites the other.
+static void test_client_to_client(void **state)
+{
+	struct sim *sim = *state;
+	struct ice_config config;
+
+	config = sim_config(sim, SIM_CLIENT);
+	sim_start(sim, SIM_CLIENT, &config);
+	config = sim_config(sim, SIM_GATEWAY);
+	config.profile = ICE_PROFILE_CLIENT;
+	sim_start(sim, SIM_GATEWAY, &config);
+	sim_host(sim, SIM_GATEWAY, SIM_CLIENT, "192.0.2.20:52625");
+	sim_host(sim, SIM_CLIENT, SIM_GATEWAY, "192.0.2.10:40000");
+	sim_run(sim, 300 * SIM_S);
+	assert_selected(sim, "192.0.2.10:40000", "192.0.2.20:52625");
+	assert_in_range(sim->nodes[SIM_CLIENT].n_requests, 198, 206);
+	assert_in_range(sim->nodes[SIM_GATEWAY].n_requests, 198, 206);
+}
+
 static void test_idle(void **state)
 {
 	struct sim *sim = *state;
@@ -402,6 +421,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_peer_reflexive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_optimistic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_steady, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_client_to_client, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rejoin, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
