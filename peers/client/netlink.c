@@ -10,10 +10,12 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 
 enum {
-	BUFFER_SIZE = 32 * 1024
+	BUFFER_SIZE = 32 * 1024,
+	RULES_MAX = 256, // of one priority
 };
 
 struct netlink {
@@ -97,7 +99,8 @@ static int request_run(struct netlink *nl, struct nlmsghdr *nlh, mnl_cb_t cb, vo
 	return rc < 0 ? -errno : 0;
 }
 
-int netlink_link_up(struct netlink *nl, unsigned ifindex, uint32_t mtu)
+// Has to be in force before the interface comes up, which is when the kernel makes the address.
+static int link_local_disable(struct netlink *nl, unsigned ifindex)
 {
 	struct nlmsghdr *nlh = request_begin(nl, RTM_NEWLINK, NLM_F_ACK);
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
@@ -105,14 +108,30 @@ int netlink_link_up(struct netlink *nl, unsigned ifindex, uint32_t mtu)
 
 	link->ifi_family = AF_UNSPEC;
 	link->ifi_index = (int)ifindex;
-	link->ifi_change = IFF_UP;
-	link->ifi_flags = IFF_UP;
-	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
 	spec = mnl_attr_nest_start(nlh, IFLA_AF_SPEC);
 	inet6 = mnl_attr_nest_start(nlh, AF_INET6);
 	mnl_attr_put_u8(nlh, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
 	mnl_attr_nest_end(nlh, inet6);
 	mnl_attr_nest_end(nlh, spec);
+	return request_run(nl, nlh, NULL, NULL);
+}
+
+int netlink_link_up(struct netlink *nl, unsigned ifindex, uint32_t mtu)
+{
+	struct nlmsghdr *nlh;
+	struct ifinfomsg *link;
+	int rc = link_local_disable(nl, ifindex);
+
+	// A host without IPv6 has no such setting.
+	if (rc < 0 && rc != -EOPNOTSUPP && rc != -EAFNOSUPPORT)
+		return rc;
+	nlh = request_begin(nl, RTM_NEWLINK, NLM_F_ACK);
+	link = mnl_nlmsg_put_extra_header(nlh, sizeof(*link));
+	link->ifi_family = AF_UNSPEC;
+	link->ifi_index = (int)ifindex;
+	link->ifi_change = IFF_UP;
+	link->ifi_flags = IFF_UP;
+	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
 	return request_run(nl, nlh, NULL, NULL);
 }
 
@@ -180,16 +199,25 @@ int netlink_route_set(
 	return change_run(nl, nlh, is_add);
 }
 
-int netlink_rule_set(struct netlink *nl, const struct netlink_rule *rule, bool is_add)
+static struct nlmsghdr *
+rule_begin(struct netlink *nl, bool is_add, uint8_t family, uint32_t priority)
 {
 	struct nlmsghdr *nlh =
 		request_begin(nl, change_type(is_add, RTM_NEWRULE), change_flags(is_add));
 	struct fib_rule_hdr *frh = mnl_nlmsg_put_extra_header(nlh, sizeof(*frh));
 
-	frh->family = kernel_family(rule->family);
-	frh->table = RT_TABLE_UNSPEC;
+	frh->family = kernel_family(family);
 	frh->action = FR_ACT_TO_TBL;
-	mnl_attr_put_u32(nlh, FRA_PRIORITY, rule->priority);
+	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
+	return nlh;
+}
+
+int netlink_rule_add(struct netlink *nl, const struct netlink_rule *rule)
+{
+	struct nlmsghdr *nlh = rule_begin(nl, true, rule->family, rule->priority);
+	struct fib_rule_hdr *frh = mnl_nlmsg_get_payload(nlh);
+	const struct ip_endpoint *to = &rule->tcp_to;
+
 	mnl_attr_put_u32(nlh, FRA_TABLE, rule->table);
 	if (rule->unless_mark != 0) {
 		frh->flags = FIB_RULE_INVERT;
@@ -197,7 +225,25 @@ int netlink_rule_set(struct netlink *nl, const struct netlink_rule *rule, bool i
 	}
 	if (rule->is_default_ignored)
 		mnl_attr_put_u32(nlh, FRA_SUPPRESS_PREFIXLEN, 0);
-	return change_run(nl, nlh, is_add);
+	if (to->addr.family != IP_FAMILY_NONE) {
+		const struct fib_rule_port_range port = {to->port, to->port};
+
+		frh->dst_len = (uint8_t)(ip_addr_size(&to->addr) * 8);
+		mnl_attr_put(nlh, FRA_DST, ip_addr_size(&to->addr), to->addr.bytes);
+		mnl_attr_put_u8(nlh, FRA_IP_PROTO, IPPROTO_TCP);
+		mnl_attr_put(nlh, FRA_DPORT_RANGE, sizeof(port), &port);
+	}
+	return change_run(nl, nlh, true);
+}
+
+int netlink_rules_flush(struct netlink *nl, enum ip_family family, uint32_t priority)
+{
+	int rc = 0;
+
+	// A request removes one rule that fits; bounded, should the kernel not agree.
+	for (int i = 0; i < RULES_MAX && rc == 0; i++)
+		rc = request_run(nl, rule_begin(nl, false, (uint8_t)family, priority), NULL, NULL);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 struct addrs_list {

@@ -43,11 +43,14 @@ struct netlink_rule {
 	uint32_t unless_mark; // applies to packets that do not carry this mark
 	uint32_t table;
 	bool is_default_ignored; // ignore what the table's default routes say
+	struct ip_endpoint
+		tcp_to; // applies to TCP to this endpoint only; family none: to everything
 };
 
-/** Adds or removes a rule. Already so: 0. @return 0, -errno */
-[[nodiscard]] int
-netlink_rule_set(struct netlink *nl, const struct netlink_rule *rule, bool is_add);
+/** Adds a rule. Already there: 0. @return 0, -errno */
+[[nodiscard]] int netlink_rule_add(struct netlink *nl, const struct netlink_rule *rule);
+/** Removes all rules of a priority, whoever made them. @return 0, -errno */
+[[nodiscard]] int netlink_rules_flush(struct netlink *nl, enum ip_family family, uint32_t priority);
 
 /** Gets each address that peers could reach this host at, see netlink_addrs_list(). */
 typedef void (*netlink_addr_fn)(void *ctx, const struct ip_addr *addr);

@@ -4,11 +4,7 @@
 #include "peers/client/runtime.h"
 
 #include "control/base/log.h"
-#include "control/portal/session.h"
-#include "peers/client/client.h"
-#include "peers/client/netlink.h"
-#include "peers/client/sockets.h"
-#include "peers/client/tun.h"
+#include "peers/client/runtime_impl.h"
 
 #include <sodium.h>
 
@@ -17,35 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <uv.h>
 
 #define LOG_AREA "client"
 
 enum {
 	TUN_BUDGET = 128, // packets per turn, so that neither direction starves the other
 	UDP_BUDGET = 4, // batches per turn
-	LOCALS_MAX = 32,
-	N_SIGNALS = 4,
-};
-
-struct runtime {
-	const struct config *config;
-	uv_loop_t loop;
-	uv_poll_t tun_poll, v4_poll, v6_poll, monitor_poll;
-	uv_timer_t timer, partition;
-	uv_signal_t signals[N_SIGNALS];
-	struct tun *tun;
-	struct netlink *netlink, *monitor;
-	struct sockets *sockets;
-	struct session *session;
-	struct client *client;
-	struct ip_endpoint locals[LOCALS_MAX];
-	size_t n_locals;
-	uint64_t now; // ns, of this turn
-	int status;
-	bool is_stopping;
-	bool was_up;
-	uint8_t buffer[CLIENT_HEADROOM + SOCKETS_BUFFER_SIZE + CLIENT_TAILROOM];
 };
 
 static uint64_t clock_ns(clockid_t id)
@@ -57,16 +30,15 @@ static uint64_t clock_ns(clockid_t id)
 }
 
 static void on_timer(uv_timer_t *timer);
-static void stop(struct runtime *r, int status);
 
 // Every callback begins with the time and ends with what it caused.
-static void turn_begin(struct runtime *r)
+void runtime_turn_begin(struct runtime *r)
 {
 	// Goes on while the machine sleeps: sessions and paths are then as old as they look.
 	r->now = clock_ns(CLOCK_BOOTTIME);
 }
 
-static void turn_end(struct runtime *r)
+void runtime_turn_end(struct runtime *r)
 {
 	uint64_t deadline, now, wait_ms = 0;
 
@@ -76,7 +48,7 @@ static void turn_end(struct runtime *r)
 	if (client_is_up(r->client) && !r->was_up) {
 		r->was_up = true;
 		if (r->config->is_exit_when_up) {
-			stop(r, EXIT_SUCCESS);
+			runtime_stop(r, EXIT_SUCCESS);
 			return;
 		}
 	}
@@ -97,16 +69,16 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct runtime *r = timer->data;
 
-	turn_begin(r);
+	runtime_turn_begin(r);
 	client_handle_timeout(r->client, r->now);
-	turn_end(r);
+	runtime_turn_end(r);
 }
 
 static void on_tun(uv_poll_t *poll, int, int)
 {
 	struct runtime *r = poll->data;
 
-	turn_begin(r);
+	runtime_turn_begin(r);
 	for (unsigned i = 0; i < TUN_BUDGET; i++) {
 		ssize_t n = tun_read(r->tun, r->buffer + CLIENT_HEADROOM, SOCKETS_BUFFER_SIZE);
 
@@ -118,7 +90,7 @@ static void on_tun(uv_poll_t *poll, int, int)
 		}
 		client_tun_packet(r->client, r->now, r->buffer + CLIENT_HEADROOM, (size_t)n);
 	}
-	turn_end(r);
+	runtime_turn_end(r);
 }
 
 static void on_datagram(
@@ -136,12 +108,12 @@ static void on_datagram(
 
 static void on_udp(struct runtime *r, enum ip_family family)
 {
-	turn_begin(r);
+	runtime_turn_begin(r);
 	for (unsigned i = 0; i < UDP_BUDGET; i++) {
 		if (sockets_receive(r->sockets, family, on_datagram, r) < SOCKETS_BATCH)
 			break;
 	}
-	turn_end(r);
+	runtime_turn_end(r);
 }
 
 static void on_udp_v4(uv_poll_t *poll, int, int)
@@ -159,7 +131,7 @@ static void local_collect(void *ctx, const struct ip_addr *addr)
 	struct runtime *r = ctx;
 	uint16_t port = sockets_port(r->sockets, addr->family);
 
-	if (port != 0 && r->n_locals < LOCALS_MAX)
+	if (port != 0 && r->n_locals < RUNTIME_LOCALS_MAX)
 		r->locals[r->n_locals++] = (struct ip_endpoint){.addr = *addr, .port = port};
 }
 
@@ -180,10 +152,10 @@ static void on_monitor(uv_poll_t *poll, int, int)
 {
 	struct runtime *r = poll->data;
 
-	turn_begin(r);
+	runtime_turn_begin(r);
 	if (netlink_monitor_drain(r->monitor))
 		locals_refresh(r);
-	turn_end(r);
+	runtime_turn_end(r);
 }
 
 // Operations of the client.
@@ -210,20 +182,6 @@ static void op_tun_send(void *ctx, const uint8_t *packet, size_t size)
 		LOG_LIMITED(WARNING, "TUN write failed error=\"%s\"", strerror(-rc));
 }
 
-static bool op_portal_send(void *ctx, struct portal_push push)
-{
-	struct runtime *r = ctx;
-
-	return session_send(r->session, push);
-}
-
-static enum portal_dialect op_portal_dialect(void *ctx)
-{
-	const struct runtime *r = ctx;
-
-	return session_dialect(r->session);
-}
-
 static int op_interface_set(void *ctx, const struct ip_addr *v4, const struct ip_addr *v6)
 {
 	struct runtime *r = ctx;
@@ -241,98 +199,6 @@ static int op_route_set(void *ctx, const struct ip_prefix *p, bool is_add)
 static void op_random(void *, void *out, size_t size)
 {
 	randombytes_buf(out, size);
-}
-
-// The portal session.
-
-static void on_partition(uv_timer_t *timer)
-{
-	struct runtime *r = timer->data;
-
-	LOG(ERR, "portal not reached for too long url=%s", r->config->api_url);
-	stop(r, EXIT_FAILURE);
-}
-
-static void on_joined(void *ctx)
-{
-	struct runtime *r = ctx;
-
-	LOG(NOTICE, "portal joined url=%s", r->config->api_url);
-	uv_timer_stop(&r->partition);
-}
-
-static void on_down(void *ctx, const char *reason)
-{
-	struct runtime *r = ctx;
-
-	LOG(NOTICE, "portal lost reason=\"%s\"", reason);
-	if (!r->is_stopping && r->config->max_partition_ms > 0)
-		uv_timer_start(&r->partition, on_partition, r->config->max_partition_ms, 0);
-}
-
-static void on_fatal(void *ctx, const char *reason)
-{
-	LOG(ERR, "portal refuses this client for good reason=\"%s\"", reason);
-	stop(ctx, EXIT_FAILURE);
-}
-
-static void on_message(void *ctx, const char *event, const json_t *payload)
-{
-	struct runtime *r = ctx;
-	struct client_message m;
-	struct portal_error err;
-	int rc = client_message_parse(&m, event, payload, &err);
-
-	if (rc == -ENOMSG) {
-		LOG(INFO, "unknown portal message ignored event=%s", event);
-		return;
-	}
-	if (rc < 0) {
-		LOG(WARNING,
-		    "portal message refused error=\"%s\"",
-		    rc == -EBADMSG ? err.text : strerror(-rc));
-		return;
-	}
-	turn_begin(r);
-	client_portal_message(r->client, r->now, &m);
-	client_message_fini(&m);
-	turn_end(r);
-}
-
-static int session_start(struct runtime *r)
-{
-	char user_agent[LOGIN_USER_AGENT_SIZE];
-	struct login_system system;
-	struct portal_error err;
-	const struct session_config config = {
-		.login =
-			{
-				.role = LOGIN_ROLE_CLIENT,
-				.api_url = r->config->api_url,
-				.external_id = r->config->external_id,
-				.name = r->config->name,
-				.token = r->config->token,
-				.public_key = client_public_key(r->client),
-			},
-		.user_agent = user_agent,
-		.callbacks =
-			{
-				.on_joined = on_joined,
-				.on_message = on_message,
-				.on_down = on_down,
-				.on_fatal = on_fatal,
-			},
-		.ctx = r,
-	};
-
-	login_system_read(&system);
-	login_user_agent(user_agent, LOGIN_ROLE_CLIENT, &system);
-	r->session = session_create(&r->loop, &config, &err);
-	if (r->session != NULL)
-		return 0;
-	if (errno == EINVAL)
-		LOG(ERR, "portal session refused error=\"%s\"", err.text);
-	return -errno;
 }
 
 // Signals and the end.
@@ -364,11 +230,10 @@ static void on_signal(uv_signal_t *signal, int number)
 	if (r->is_stopping) {
 		LOG(WARNING, "second signal, ending at once");
 		session_destroy(r->session);
-		r->session = NULL;
 		return;
 	}
 	LOG(NOTICE, "ending on signal %d", number);
-	stop(r, EXIT_SUCCESS);
+	runtime_stop(r, EXIT_SUCCESS);
 }
 
 // Takes any libuv handle.
@@ -381,13 +246,13 @@ static void handle_close(void *any)
 		uv_close(handle, NULL);
 }
 
-static void stop(struct runtime *r, int status)
+void runtime_stop(struct runtime *r, int status)
 {
 	if (r->is_stopping)
 		return;
 	r->is_stopping = true;
 	r->status = status;
-	turn_begin(r);
+	runtime_turn_begin(r);
 	client_goodbye(r->client, r->now);
 	sockets_flush(r->sockets);
 	handle_close(&r->tun_poll);
@@ -397,7 +262,7 @@ static void stop(struct runtime *r, int status)
 	handle_close(&r->timer);
 	handle_close(&r->partition);
 	// The signal handles stay for a second signal, but must not keep the loop.
-	for (unsigned i = 0; i < N_SIGNALS; i++) {
+	for (unsigned i = 0; i < RUNTIME_SIGNALS; i++) {
 		void *handle = &r->signals[i];
 
 		uv_unref(handle);
@@ -419,14 +284,14 @@ static int poll_start(struct runtime *r, uv_poll_t *poll, int fd, uv_poll_cb cb)
 
 static int handles_start(struct runtime *r)
 {
-	static const int numbers[N_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+	static const int numbers[RUNTIME_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
 	int rc = 0;
 
 	uv_timer_init(&r->loop, &r->timer);
 	uv_timer_init(&r->loop, &r->partition);
 	r->timer.data = r;
 	r->partition.data = r;
-	for (unsigned i = 0; i < N_SIGNALS; i++) {
+	for (unsigned i = 0; i < RUNTIME_SIGNALS; i++) {
 		uv_signal_init(&r->loop, &r->signals[i]);
 		r->signals[i].data = r;
 		if (rc == 0)
@@ -441,7 +306,7 @@ static int handles_start(struct runtime *r)
 	if (rc == 0)
 		rc = poll_start(r, &r->monitor_poll, netlink_fd(r->monitor), on_monitor);
 	if (rc == 0)
-		rc = uv_timer_start(&r->partition, on_partition, RUNTIME_FIRST_JOIN_MS, 0);
+		rc = uv_timer_start(&r->partition, runtime_on_partition, RUNTIME_FIRST_JOIN_MS, 0);
 	return rc;
 }
 
@@ -475,8 +340,8 @@ static int client_start(struct runtime *r)
 	static const struct client_ops ops = {
 		.udp_send = op_udp_send,
 		.tun_send = op_tun_send,
-		.portal_send = op_portal_send,
-		.portal_dialect = op_portal_dialect,
+		.portal_send = runtime_portal_send,
+		.portal_dialect = runtime_portal_dialect,
 		.interface_set = op_interface_set,
 		.route_set = op_route_set,
 		.random = op_random,
@@ -488,7 +353,7 @@ static int client_start(struct runtime *r)
 		.wall_ns = clock_ns(CLOCK_REALTIME),
 	};
 
-	turn_begin(r);
+	runtime_turn_begin(r);
 	r->client = client_create(&config, &ops, r, r->now);
 	if (r->client == NULL) {
 		LOG(ERR, "client not created error=\"%s\"", strerror(errno));
@@ -499,7 +364,7 @@ static int client_start(struct runtime *r)
 
 static void loop_end(struct runtime *r)
 {
-	for (unsigned i = 0; i < N_SIGNALS; i++)
+	for (unsigned i = 0; i < RUNTIME_SIGNALS; i++)
 		handle_close(&r->signals[i]);
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 	if (uv_loop_close(&r->loop) < 0)
@@ -525,12 +390,12 @@ int runtime_run(const struct config *config)
 	if (rc == 0)
 		rc = handles_start(r);
 	if (rc == 0)
-		rc = session_start(r);
+		rc = runtime_portal_start(r);
 	if (rc == 0) {
 		locals_refresh(r);
 		uv_run(&r->loop, UV_RUN_DEFAULT);
 	} else if (r->client != NULL) {
-		stop(r, EXIT_FAILURE);
+		runtime_stop(r, EXIT_FAILURE);
 	}
 	loop_end(r);
 	if (r->client != NULL && log_is_on(LOG_LEVEL_DEBUG))

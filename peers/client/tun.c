@@ -23,36 +23,72 @@ struct tun {
 	struct netlink *nl;
 	struct ip_prefix addrs[2]; // family none: not set
 	uint8_t n_internet; // default routes in place
+	struct ip_endpoint bypass[TUN_BYPASS_MAX];
+	size_t n_bypass;
 };
 
-static const struct netlink_rule resource_rules[] = {
-	{IP_FAMILY_V4, 20212, TUN_SOCKET_MARK, TUN_TABLE, false},
-	{IP_FAMILY_V6, 20212, TUN_SOCKET_MARK, TUN_TABLE, false},
+enum {
+	PRIORITY_BYPASS = 20211,
+	PRIORITY_RESOURCES = 20212,
+	PRIORITY_MAIN = 20213,
+	PRIORITY_INTERNET = 20214,
 };
 
-static const struct netlink_rule internet_rules[] = {
-	{IP_FAMILY_V4, 20213, 0, RT_TABLE_MAIN, true},
-	{IP_FAMILY_V6, 20213, 0, RT_TABLE_MAIN, true},
-	{IP_FAMILY_V4, 20214, TUN_SOCKET_MARK, TUN_TABLE_INTERNET, false},
-	{IP_FAMILY_V6, 20214, TUN_SOCKET_MARK, TUN_TABLE_INTERNET, false},
-};
+static const uint8_t families[] = {IP_FAMILY_V4, IP_FAMILY_V6};
 
-#define N_RULES(rules) (sizeof(rules) / sizeof((rules)[0]))
-
-static int rules_set(struct netlink *nl, const struct netlink_rule *rules, size_t n, bool is_add)
+static int rules_add(struct netlink *nl, struct netlink_rule rule)
 {
-	int first = 0;
+	int rc = 0;
 
-	for (size_t i = 0; i < n; i++) {
-		int rc = netlink_rule_set(nl, &rules[i], is_add);
-
-		if (rc < 0 && first == 0)
-			first = rc;
-		// When removing, the others have to go all the same.
-		if (rc < 0 && is_add)
-			break;
+	for (size_t i = 0; i < 2 && rc == 0; i++) {
+		rule.family = families[i];
+		rc = netlink_rule_add(nl, &rule);
 	}
-	return first;
+	return rc;
+}
+
+static int resource_rules_add(struct netlink *nl)
+{
+	return rules_add(
+		nl,
+		(struct netlink_rule){
+			.priority = PRIORITY_RESOURCES,
+			.unless_mark = TUN_SOCKET_MARK,
+			.table = TUN_TABLE,
+		});
+}
+
+static int internet_rules_add(struct netlink *nl)
+{
+	const struct netlink_rule local = {
+		.priority = PRIORITY_MAIN,
+		.table = RT_TABLE_MAIN,
+		.is_default_ignored = true,
+	};
+	const struct netlink_rule internet = {
+		.priority = PRIORITY_INTERNET,
+		.unless_mark = TUN_SOCKET_MARK,
+		.table = TUN_TABLE_INTERNET,
+	};
+	int rc = rules_add(nl, local);
+
+	return rc < 0 ? rc : rules_add(nl, internet);
+}
+
+// Each one is tried, also after a failure.
+static int rules_flush(struct netlink *nl, uint32_t first, uint32_t last)
+{
+	int result = 0;
+
+	for (uint32_t priority = first; priority <= last; priority++) {
+		for (size_t i = 0; i < 2; i++) {
+			int rc = netlink_rules_flush(nl, families[i], priority);
+
+			if (rc < 0)
+				result = rc;
+		}
+	}
+	return result;
 }
 
 static int device_open(struct tun *t, const char *name)
@@ -81,8 +117,11 @@ struct tun *tun_create(const char *name, uint32_t mtu)
 	rc = t->nl != NULL ? device_open(t, name) : -errno;
 	if (rc == 0)
 		rc = netlink_link_up(t->nl, t->ifindex, mtu);
+	// What a killed predecessor left behind.
 	if (rc == 0)
-		rc = rules_set(t->nl, resource_rules, N_RULES(resource_rules), true);
+		rc = rules_flush(t->nl, PRIORITY_BYPASS, PRIORITY_INTERNET);
+	if (rc == 0)
+		rc = resource_rules_add(t->nl);
 	if (rc < 0) {
 		tun_destroy(t);
 		return err_set_null(-rc);
@@ -95,10 +134,8 @@ void tun_destroy(struct tun *t)
 	if (t == NULL)
 		return;
 	if (t->nl != NULL && t->ifindex != 0) {
-		int rc = rules_set(t->nl, resource_rules, N_RULES(resource_rules), false);
+		int rc = rules_flush(t->nl, PRIORITY_BYPASS, PRIORITY_INTERNET);
 
-		if (t->n_internet > 0 && rc == 0)
-			rc = rules_set(t->nl, internet_rules, N_RULES(internet_rules), false);
 		if (rc < 0)
 			LOG(WARNING, "routing rules not removed error=\"%s\"", strerror(-rc));
 	}
@@ -165,10 +202,32 @@ int tun_route_set(struct tun *t, const struct ip_prefix *p, bool is_add)
 	if (rc < 0)
 		return rc;
 	if (is_add && t->n_internet++ == 0)
-		return rules_set(t->nl, internet_rules, N_RULES(internet_rules), true);
+		return internet_rules_add(t->nl);
 	if (!is_add && t->n_internet > 0 && --t->n_internet == 0)
-		return rules_set(t->nl, internet_rules, N_RULES(internet_rules), false);
+		return rules_flush(t->nl, PRIORITY_MAIN, PRIORITY_INTERNET);
 	return 0;
+}
+
+int tun_bypass_add(struct tun *t, const struct ip_endpoint *to)
+{
+	const struct netlink_rule rule = {
+		.family = to->addr.family,
+		.priority = PRIORITY_BYPASS,
+		.table = RT_TABLE_MAIN,
+		.tcp_to = *to,
+	};
+	int rc;
+
+	for (size_t i = 0; i < t->n_bypass; i++) {
+		if (ip_endpoint_eq(&t->bypass[i], to))
+			return 0;
+	}
+	if (t->n_bypass == TUN_BYPASS_MAX)
+		return -ENOSPC;
+	rc = netlink_rule_add(t->nl, &rule);
+	if (rc == 0)
+		t->bypass[t->n_bypass++] = *to;
+	return rc;
 }
 
 ssize_t tun_read(struct tun *t, uint8_t *buf, size_t size)

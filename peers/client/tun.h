@@ -14,10 +14,11 @@
  * The TUN device and the routing around it.
  *
  * Resource routes live in a table of our own that every packet looks at unless it carries the mark
- * of our sockets; so the tunnel's own datagrams and the portal connection never enter the tunnel,
- * whatever the resources cover. The default routes of the Internet resource are in a second table
+ * of our sockets, so the tunnel's own datagrams never enter the tunnel, whatever the resources
+ * cover. The portal's connection is not ours to mark, so its destination is exempt by a rule. The default routes of the Internet resource are in a second table
  * that is asked only after the main table's specific routes, so the local network stays reachable.
  *
+ *   priority 20211: TCP to the portal -> main
  *   priority 20212: not mark -> TUN_TABLE
  *   priority 20213: main, without its default routes      (Internet resource only)
  *   priority 20214: not mark -> TUN_TABLE_INTERNET        (Internet resource only)
@@ -51,6 +52,12 @@ unsigned tun_ifindex(const struct tun *t);
 
 /** Adds or removes the route of a resource; length 0 is the Internet resource. @return 0, -errno */
 [[nodiscard]] int tun_route_set(struct tun *t, const struct ip_prefix *p, bool is_add);
+
+/** Endpoints that TCP must reach without the tunnel, see tun_bypass_add(). */
+#define TUN_BYPASS_MAX 32
+
+/** Keeps TCP to @p to out of the tunnel. @return 0, -ENOSPC, -errno */
+[[nodiscard]] int tun_bypass_add(struct tun *t, const struct ip_endpoint *to);
 
 /** Reads one packet. @return bytes, -EAGAIN when there is none, -errno */
 [[nodiscard]] ssize_t tun_read(struct tun *t, uint8_t *buf, size_t size);
