@@ -53,7 +53,10 @@ struct mirror *mirror_create(uint64_t now_ms);
 /** NULL is allowed. */
 void mirror_destroy(struct mirror *m);
 
-/** Says that interface @p ifindex is the kernel's side of DPDK port @p port_id. @return 0, -ENOMEM */
+/**
+ * Says that interface @p ifindex is the kernel's side of DPDK port @p port_id; the next build knows it.
+ * @return 0, -ENOMEM
+ */
 [[nodiscard]] int mirror_port_add(struct mirror *m, int ifindex, uint16_t port_id);
 
 /** Readable when mirror_handle() should be called. */

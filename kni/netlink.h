@@ -55,7 +55,8 @@ void kni_nl_destroy(struct kni_nl *nl);
 
 /**
  * Adds @p addr with @p prefix_len (32 and 128 on the TUN; the configured length on a TAP, which also
- * makes the on-link route). IPv6 addresses are usable at once (no duplicate address detection).
+ * makes the on-link route). IPv6 addresses are usable at once (no duplicate address detection), though
+ * the kernel joins the multicast group on which it is solicited a few milliseconds later.
  * @return 0, -errno
  */
 [[nodiscard]] int
