@@ -87,9 +87,7 @@ static void on_stopped(void *arg)
 	for (size_t i = 0; i < 3; i++)
 		uv_close(uv_cast_handle(&p->signals[i]), NULL);
 	ctl_server_destroy(p->ctl_server);
-	server_destroy(p->server);
-	p->ctl_server = NULL;
-	p->server = NULL;
+	server_close(p->server);
 }
 
 static void on_signal(uv_signal_t *handle, int signal)
@@ -178,6 +176,7 @@ static int run(const struct options *o)
 	else
 		LOG(NOTICE, "portal is up account=%s", policy->account);
 	uv_run(&p.loop, UV_RUN_DEFAULT);
+	server_destroy(p.server);
 	uv_loop_close(&p.loop);
 	portal_destroy(p.portal);
 	store_close(p.store);

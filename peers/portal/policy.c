@@ -287,8 +287,8 @@ struct ident policy_rule_ident(const struct policy *p, const struct policy_rule 
 	char *name = alloc_format(
 		"%s:%s:%s:%lld:%lld",
 		rule->is_group ? "group" : "client",
-		rule->is_group ? p->groups[rule->subject].name : p->clients[rule->subject].name,
-		p->resources[rule->resource].name,
+		rule->is_group ? p->groups[rule->subject].name : p->clients[rule->subject].id.text,
+		p->resources[rule->resource].id.text,
 		(long long)rule->lifetime_s,
 		(long long)rule->expires_at);
 	const struct ident id = ident_derive(p->account, "policy", name);

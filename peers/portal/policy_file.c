@@ -132,8 +132,8 @@ static void parse_name(
 	if (ident_parse(&id, text) == 0)
 		schema_fail(s, node, "a name that looks like an id is confusing");
 	for (size_t i = 0; i + 1 < n_items; i++) {
-		const char *other =
-			*(char *const *)((const char *)items + i * item_size + name_offset);
+		const void *slot = (const char *)items + i * item_size + name_offset;
+		const char *other = *(char *const *)slot;
 
 		if (strcmp(other, text) == 0)
 			schema_fail(s, node, "\"%s\" is already defined", text);

@@ -36,7 +36,8 @@ const char *schema_error(const struct schema *s)
 	return s->error;
 }
 
-static void fail_at(struct schema *s, size_t line, const char *fmt, va_list args)
+[[gnu::format(printf, 3, 0)]] static void
+fail_at(struct schema *s, size_t line, const char *fmt, va_list args)
 {
 	char *what = NULL;
 

@@ -45,6 +45,7 @@ struct session {
 	int64_t last_ms; // when the peer was last heard
 	uint8_t *message; // fragments so far
 	size_t message_size;
+	size_t message_cap;
 };
 
 struct listener {
@@ -258,33 +259,51 @@ static int on_established(struct lws *wsi, struct session *session)
 	return 0;
 }
 
+static void message_append(struct session *session, const void *in, size_t size)
+{
+	const size_t wanted = session->message_size + size;
+
+	if (wanted >= session->message_cap) {
+		session->message_cap = 2 * wanted + 1;
+		session->message = alloc_resize(session->message, session->message_cap, 1);
+	}
+	if (size > 0)
+		memcpy(session->message + session->message_size, in, size);
+	session->message_size = wanted;
+}
+
+static void message_free(struct session *session)
+{
+	free(session->message);
+	session->message = NULL;
+	session->message_size = 0;
+	session->message_cap = 0;
+}
+
 static void on_receive(struct lws *wsi, struct session *session, const void *in, size_t size)
 {
 	struct server *s = server_of(wsi);
-	const bool is_last = lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0;
+	struct channel *ch = session->channel;
 
-	if (session->channel == NULL)
+	if (ch == NULL)
 		return;
 	session_heard(s, session);
 	if (lws_is_first_fragment(wsi))
-		session->message_size = 0;
+		message_free(session);
 	if (session->message_size + size > MESSAGE_SIZE_MAX) {
-		channel_close(session->channel, WS_CLOSE_TOO_BIG);
-	} else if (!lws_frame_is_binary(wsi)) {
-		session->message = alloc_resize(session->message, session->message_size + size, 1);
-		memcpy(session->message + session->message_size, in, size);
-		session->message_size += size;
-		if (is_last)
+		channel_close(ch, WS_CLOSE_TOO_BIG);
+		message_free(session);
+	} else if (channel_close_code(ch) == 0 && !lws_frame_is_binary(wsi)) {
+		message_append(session, in, size);
+	}
+	if (lws_is_final_fragment(wsi) && lws_remaining_packet_payload(wsi) == 0) {
+		if (session->message != NULL)
 			channel_receive(
-				session->channel,
+				ch,
 				(const char *)session->message,
 				session->message_size,
 				server_now());
-	}
-	if (is_last) {
-		free(session->message);
-		session->message = NULL;
-		session->message_size = 0;
+		message_free(session);
 	}
 	server_pump(s);
 }
@@ -352,8 +371,7 @@ static void on_closed(struct lws *wsi, struct session *session)
 	session->is_closing = false;
 	channel_destroy(session->channel, server_now());
 	session->channel = NULL;
-	free(session->message);
-	session->message = NULL;
+	message_free(session);
 	server_pump(s);
 }
 
@@ -468,12 +486,10 @@ void server_pump(struct server *s)
 
 struct server *server_create(uv_loop_t *loop, struct portal *portal)
 {
-	// rx_buffer_size is a read chunk, not a limit of the message.
 	static const struct lws_protocols protocols[] = {
 		{.name = "portal",
 		 .callback = callback,
-		 .per_session_data_size = sizeof(struct session),
-		 .rx_buffer_size = 16384},
+		 .per_session_data_size = sizeof(struct session)},
 		{},
 	};
 	struct server *s = alloc_zero(1, sizeof(*s));
@@ -484,6 +500,7 @@ struct server *server_create(uv_loop_t *loop, struct portal *portal)
 		.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
 		.foreign_loops = loops,
 		.max_http_header_data2 = HEADER_SIZE_MAX,
+		.pt_serv_buf_size = 65536, // bytes read at a time, not a limit of a message
 		.vhost_name = "portal",
 		.user = s,
 	};
@@ -604,16 +621,20 @@ void server_stop(struct server *s, void (*done)(void *), void *arg)
 	server_pump(s);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
+void server_close(struct server *s)
 {
-	free(handle->data);
+	if (s == NULL)
+		return;
+	close_listeners(s);
+	lws_context_destroy(s->context);
+	uv_close(uv_cast_handle(&s->timer), NULL);
 }
 
 void server_destroy(struct server *s)
 {
 	if (s == NULL)
 		return;
-	close_listeners(s);
+	// The first call began to close its handles on our loop, the second frees what they needed.
 	lws_context_destroy(s->context);
-	uv_close(uv_cast_handle(&s->timer), on_timer_closed);
+	free(s);
 }

@@ -31,7 +31,9 @@ void server_pump(struct server *s);
  * answer in time.
  */
 void server_stop(struct server *s, void (*done)(void *), void *arg);
-/** Frees it; the loop has to run once more for its handles to close. Accepts NULL. */
+/** Closes everything; the loop then runs until its handles are gone. Accepts NULL. */
+void server_close(struct server *s);
+/** Frees a closed server after its loop has ended. Accepts NULL. */
 void server_destroy(struct server *s);
 
 /** Both clocks now. */

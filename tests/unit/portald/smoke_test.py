@@ -243,7 +243,7 @@ class Portal:
     def wait(self):
         status = self.process.wait(TIMEOUT)
         self.reader.join(TIMEOUT)
-        assert status == 0, (status, self.log)
+        assert status == 0, status
 
     def ctl(self, *words, status=0):
         done = subprocess.run(
@@ -322,7 +322,7 @@ def test_framing(portal):
         client.expect_closed(1009)
     except (ConnectionError, Closed):
         pass
-    for bad in ("not json", "[]", '{"topic":1,"event":"e","payload":null,"ref":0}', "\ud800"):
+    for bad in ("", "not json", "[]", '{"topic":1,"event":"e","payload":null,"ref":0}', "\ud800"):
         client = portal.client()
         client.send_frame(1, bad.encode("utf-8", "surrogatepass"))
         client.expect_closed(1011, 1007, None)
