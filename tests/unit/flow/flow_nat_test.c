@@ -102,7 +102,7 @@ static void port_is_shared_between_endpoints(void **)
 // Every port of the range is found, then the next flow fails, then a freed port is found.
 static void range_runs_out(void **)
 {
-	static const uint16_t sizes[] = {1, 2, 3, 5, 16, 17, 60, 64};
+	static const uint16_t sizes[] = {1, 2, 3, 5, 10, 16, 17, 50, 60, 64};
 
 	for (size_t i = 0; i < COUNT_OF(sizes); i++) {
 		uint16_t n = sizes[i];

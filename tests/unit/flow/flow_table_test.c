@@ -90,6 +90,25 @@ static void flow_has_what_it_was_made_of(void **)
 	flow_table_destroy(t);
 }
 
+// With the hash of another flow, as if both collided: the comparison alone must tell them apart.
+static void assert_only_key_decides(
+	struct flow_table *t,
+	const struct flow_inside *keys,
+	const struct flow_outside *replies,
+	size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		for (size_t k = 0; k < n; k++) {
+			uint64_t inside = flow_inside_hash(t, &keys[k]);
+			uint64_t outside = flow_outside_hash(t, &replies[k]);
+
+			assert_int_equal(flow_inside_lookup(t, &keys[i], inside) != NULL, i == k);
+			assert_int_equal(
+				flow_outside_lookup(t, &replies[i], outside) != NULL, i == k);
+		}
+	}
+}
+
 // Each key differs from the first in one member, and each must get a flow of its own.
 static void every_part_of_the_key_counts(void **)
 {
@@ -131,6 +150,7 @@ static void every_part_of_the_key_counts(void **)
 	flow_outside_lookup_burst(t, replies, found, COUNT_OF(all));
 	assert_memory_equal(found, flows, sizeof(flows));
 
+	assert_only_key_decides(t, all, replies, COUNT_OF(all));
 	for (size_t i = 0; i < COUNT_OF(all); i++) {
 		flow_delete(t, flows[i]);
 		assert_null(fixture_find(t, &all[i]));
@@ -146,7 +166,7 @@ static void wrong_source_finds_nothing(void **)
 {
 	struct flow_table *t = fixture_create(4, 100);
 	struct flow_inside key = fixture_inside(1, FLOW_KIND_TCP, "2001:db8::5", 20007, 80);
-	struct flow_outside good, bad[6];
+	struct flow_outside good, bad[7];
 
 	good = fixture_reply(fixture_flow(t, &key, FIXTURE_START));
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
@@ -157,8 +177,11 @@ static void wrong_source_finds_nothing(void **)
 	bad[3].dport ^= rte_cpu_to_be_16(1);
 	bad[4].kind = FLOW_KIND_UDP;
 	bad[5].proto = IPPROTO_UDP;
-	for (size_t i = 0; i < COUNT_OF(bad); i++)
+	bad[6].family = IP_FAMILY_V4;
+	for (size_t i = 0; i < COUNT_OF(bad); i++) {
 		assert_null(fixture_find_reply(t, &bad[i]));
+		assert_null(flow_outside_lookup(t, &bad[i], flow_outside_hash(t, &good)));
+	}
 	assert_non_null(fixture_find_reply(t, &good));
 	flow_table_destroy(t);
 }
