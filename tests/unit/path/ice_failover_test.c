@@ -266,6 +266,68 @@ static void test_grace(void **state)
 	assert_int_equal(sim->nodes[SIM_CLIENT].failure, ICE_FAILURE_NO_PATH);
 }
 
+static bool drop_answers(struct sim *sim, struct sim_packet *packet)
+{
+	bool is_everything = *(bool *)sim->test;
+	struct stun_msg msg;
+
+	assert_int_equal(stun_msg_parse(&msg, packet->data, packet->size), 0);
+	return !is_everything && msg.cls == STUN_CLASS_REQUEST;
+}
+
+// A pair is not given up while the peer's checks arrive, however long ours stay unanswered.
+static void test_heard_pair_stays(void **state)
+{
+	struct sim *sim = *state;
+	struct ice_config config = sim_config(sim, SIM_GATEWAY);
+	bool is_everything = false;
+
+	config.profile = ICE_PROFILE_CLIENT;
+	sim_start_both(sim);
+	sim_start(sim, SIM_GATEWAY, &config);
+	sim->filter = drop_answers;
+	sim->test = &is_everything;
+	sim_host(sim, SIM_GATEWAY, SIM_CLIENT, "192.0.2.20:52625");
+	sim_host(sim, SIM_CLIENT, SIM_GATEWAY, WORSE);
+	sim_run(sim, 60 * SIM_S);
+	assert_int_equal(ice_agent_pair_count(sim->nodes[SIM_CLIENT].agent), 1);
+	assert_int_equal(ice_agent_pair_count(sim->nodes[SIM_GATEWAY].agent), 1);
+	is_everything = true;
+	sim_run(sim, 14 * SIM_S);
+	assert_int_equal(ice_agent_pair_count(sim->nodes[SIM_CLIENT].agent), 1);
+	sim_run(sim, 3 * SIM_S);
+	assert_int_equal(ice_agent_pair_count(sim->nodes[SIM_CLIENT].agent), 0);
+}
+
+// A relayed address that was met before it was announced ranks as peer-reflexive, above the
+// server-reflexive one that the client prefers. The announcement puts that right.
+static void test_announcement_ranks(void **state)
+{
+	const char *relayed = "198.51.100.5:53909";
+	struct ice_candidate relay = {.kind = ICE_KIND_RELAY, .addr = sim_endpoint(relayed)};
+	struct ice_candidate srflx = {.kind = ICE_KIND_SRFLX, .addr = sim_endpoint(WORSE)};
+	struct sim *sim = *state;
+	struct sim_node *client = &sim->nodes[SIM_CLIENT];
+
+	srflx.base = srflx.addr;
+	client->addrs[client->n_addrs++] = relay.addr;
+	client->addrs[client->n_addrs++] = srflx.addr;
+	assert_int_equal(ice_agent_add_local(client->agent, sim->now, &relay, false, NULL), 0);
+	sim_drain(sim, SIM_CLIENT);
+	sim_run(sim, SIM_S);
+	assert_true(gateway_uses(sim, relayed));
+	assert_int_equal(ice_agent_add_local(client->agent, sim->now, &srflx, false, NULL), 0);
+	sim_drain(sim, SIM_CLIENT);
+	sim_signal(sim, SIM_GATEWAY, ICE_KIND_SRFLX, WORSE);
+	sim_run(sim, 3 * SIM_S);
+	assert_true(client_uses(sim, WORSE));
+	assert_true(gateway_uses(sim, relayed));
+	sim_signal(sim, SIM_GATEWAY, ICE_KIND_RELAY, relayed);
+	sim_run(sim, 2 * SIM_S);
+	assert_true(gateway_uses(sim, WORSE));
+	assert_true(sim_agree(sim));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +338,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failure, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_candidates, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_grace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_heard_pair_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_announcement_ranks, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
