@@ -29,7 +29,7 @@ GATEWAY_KEY = base64.b64encode(bytes(range(32, 64))).decode()
 
 POLICY = """\
 account: acme
-listen: ["127.0.0.1:0", "[::1]:0"]
+listen: ["127.0.0.1:0", "{second}:0"]
 control: {dir}/ctl.sock
 sites:
   - name: lab
@@ -58,6 +58,16 @@ policies:
     resource: web
     lifetime: 3600
 """
+
+
+def policy_text(directory):
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        second = "[::1]"
+    except OSError:  # a machine without IPv6
+        second = "127.0.0.1"
+    return POLICY.format(dir=directory, second=second)
 
 
 class Refused(Exception):
@@ -215,7 +225,7 @@ class Portal:
         self.dir = directory
         self.policy = os.path.join(directory, "policy.yaml")
         with open(self.policy, "w", encoding="utf-8") as f:
-            f.write(POLICY.format(dir=directory))
+            f.write(policy_text(directory))
         self.start()
 
     def start(self):
@@ -438,7 +448,7 @@ def test_takeover_and_restart(portal, first, addresses):
     second.expect_closed(1012)
     portal.wait()
     with open(portal.policy, "w", encoding="utf-8") as f:
-        f.write(POLICY.format(dir=portal.dir))
+        f.write(policy_text(portal.dir))
     portal.start()
     third = portal.client()
     assert third.join()["interface"] == addresses
