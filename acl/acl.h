@@ -93,7 +93,12 @@ enum acl_verdict {
 struct acl_registry;
 struct acl_set;
 
-/** One client's view of a set. Immutable once published; freed after an RCU grace period. */
+/**
+ * One client's view of a set. Immutable once published; freed after an RCU grace period.
+ *
+ * A verdict knows nothing of expiry: until control publishes a policy without it, an expired
+ * resource still wins the attribution and hides another one that permits the same packet.
+ */
 struct acl_policy {
 	const struct acl_set *set; // holds a reference
 	uint32_t generation; // differs from every other policy the client had; flows remember it
