@@ -101,7 +101,7 @@ static void retry(struct session *s, const char *reason, int64_t retry_after_ms)
 	s->is_drop_due = false;
 	timer_at(s, delay);
 	if (!was_joined)
-		LOG(INFO, "no connection to the portal: %s; next try in %u ms", reason, delay);
+		LOG(WARNING, "no connection to the portal: %s; next try in %u ms", reason, delay);
 	tell_down(s, reason);
 }
 

@@ -325,7 +325,7 @@ struct transport *transport_create(uv_loop_t *loop, const struct transport_confi
 		.fd_limit_per_thread = 32,
 		.pt_serv_buf_size = 16384,
 		.max_http_header_data = 16384,
-		.http_proxy_address = "", // not the environment's proxy
+		.http_proxy_address = "none:0", // not the environment's proxy
 		.pcontext = t != NULL ? &t->lws : NULL,
 	};
 
