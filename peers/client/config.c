@@ -433,16 +433,15 @@ void config_help_print(const char *program)
 	printf("usage: %s [flags]\n\nFlags win over environment variables.\n\n", program);
 	for (size_t i = 0; i < N_OPTIONS; i++) {
 		const struct option_row *o = &options[i];
+		const char letter[] = {',', ' ', '-', o->letter, '\0'};
+		const char *flag = o->flag != NULL ? o->flag : "";
+		const char *variable = o->variable != NULL ? o->variable : "";
 
-		if (o->flag != NULL)
-			printf("  %s%s%c%s",
-			       o->flag,
-			       o->letter != 0 ? ", -" : "",
-			       o->letter != 0 ? o->letter : ' ',
-			       o->variable != NULL ? " / " : "");
-		printf("%s%s\n\t%s\n",
-		       o->flag == NULL ? "  " : "",
-		       o->variable != NULL ? o->variable : "",
+		printf("  %s%s%s%s\n\t%s\n",
+		       flag,
+		       o->letter != 0 ? letter : "",
+		       *flag != '\0' && *variable != '\0' ? " / " : "",
+		       variable,
 		       o->help);
 	}
 }

@@ -74,13 +74,32 @@ static void on_timer(uv_timer_t *timer)
 	runtime_turn_end(r);
 }
 
+// @return packets in the frame, at least 1
+static unsigned frame_handle(struct runtime *r, size_t size)
+{
+	uint8_t *packet = r->packet + CLIENT_HEADROOM;
+	struct segmenter segmenter;
+	unsigned n = 0;
+	size_t packet_size;
+
+	if (segment_init(&segmenter, r->frame, size) < 0) {
+		LOG_LIMITED(WARNING, "TUN frame refused size=%zu", size);
+		return 1;
+	}
+	while ((packet_size = segment_next(&segmenter, packet)) > 0) {
+		client_tun_packet(r->client, r->now, packet, packet_size);
+		n++;
+	}
+	return n;
+}
+
 static void on_tun(uv_poll_t *poll, int, int)
 {
 	struct runtime *r = poll->data;
 
 	runtime_turn_begin(r);
-	for (unsigned i = 0; i < TUN_BUDGET; i++) {
-		ssize_t n = tun_read(r->tun, r->buffer + CLIENT_HEADROOM, SOCKETS_BUFFER_SIZE);
+	for (unsigned done = 0; done < TUN_BUDGET;) {
+		ssize_t n = tun_read(r->tun, r->frame, sizeof(r->frame));
 
 		if (n <= 0) {
 			if (n < 0 && n != -EAGAIN)
@@ -88,7 +107,7 @@ static void on_tun(uv_poll_t *poll, int, int)
 					WARNING, "TUN read failed error=\"%s\"", strerror((int)-n));
 			break;
 		}
-		client_tun_packet(r->client, r->now, r->buffer + CLIENT_HEADROOM, (size_t)n);
+		done += frame_handle(r, (size_t)n);
 	}
 	runtime_turn_end(r);
 }

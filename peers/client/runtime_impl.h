@@ -7,6 +7,7 @@
 #include "peers/client/client.h"
 #include "peers/client/netlink.h"
 #include "peers/client/runtime.h"
+#include "peers/client/segment.h"
 #include "peers/client/sockets.h"
 #include "peers/client/tun.h"
 
@@ -47,7 +48,8 @@ struct runtime {
 	int status;
 	bool is_stopping;
 	bool was_up;
-	uint8_t buffer[CLIENT_HEADROOM + SOCKETS_BUFFER_SIZE + CLIENT_TAILROOM];
+	uint8_t packet[CLIENT_HEADROOM + SEGMENT_SIZE_MAX + CLIENT_TAILROOM];
+	uint8_t frame[SEGMENT_FRAME_MAX];
 };
 
 /** Every callback begins with the time ... */

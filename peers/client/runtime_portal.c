@@ -101,9 +101,9 @@ static void on_down(void *ctx, const char *reason)
 		uv_timer_start(&r->partition, runtime_on_partition, r->config->max_partition_ms, 0);
 }
 
-static void on_fatal(void *ctx, const char *reason)
+static void on_fatal(void *ctx, const char *)
 {
-	LOG(ERR, "portal refuses this client for good reason=\"%s\"", reason);
+	// The session said why.
 	runtime_stop(ctx, EXIT_FAILURE);
 }
 

@@ -6,7 +6,9 @@
 #include "control/base/err.h"
 #include "control/base/log.h"
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,15 +21,17 @@ enum {
 	RECEIVE_BUFFER_SIZE = 16 << 20,
 	SEND_BUFFER_SIZE = 2 << 20,
 	ECN_MASK = 3,
+	SEGMENTS_MAX = 64, // of one train, the kernel's limit
+	TRAIN_SIZE_MAX = 65000, // bytes
 };
 
-// Room for the packet info and the traffic class of either family.
+// Room for the packet info and the traffic class of either family, and the segment size.
 union control {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int))];
+	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int))];
 };
 
-struct batch {
+struct incoming {
 	struct mmsghdr msgs[SOCKETS_BATCH];
 	struct iovec iov[SOCKETS_BATCH];
 	struct sockaddr_storage remotes[SOCKETS_BATCH];
@@ -35,17 +39,40 @@ struct batch {
 	uint8_t data[SOCKETS_BATCH][SOCKETS_BUFFER_SIZE];
 };
 
+// Datagrams with the same addresses and size, one behind the other, which the kernel takes at once
+// (UDP_SEGMENT). The last one may be shorter.
+struct train {
+	struct ip_endpoint local, remote;
+	uint8_t ecn;
+	uint8_t *data;
+	size_t size; // of all
+	size_t segment_size;
+	unsigned n_segments;
+	bool is_closed; // a shorter one came
+};
+
+struct outgoing {
+	struct train trains[SOCKETS_BATCH];
+	unsigned n_trains;
+	size_t used; // of data
+	struct mmsghdr msgs[SOCKETS_BATCH];
+	struct iovec iov[SOCKETS_BATCH];
+	struct sockaddr_storage remotes[SOCKETS_BATCH];
+	union control controls[SOCKETS_BATCH];
+	uint8_t data[SOCKETS_BATCH * SOCKETS_BUFFER_SIZE];
+};
+
 struct socket {
 	int fd; // -1: family left out
 	int family; // AF_INET, AF_INET6
 	uint16_t port;
-	unsigned n_queued;
-	struct batch out;
+	bool is_segmentation_off; // the kernel or a device refused it
+	struct outgoing out;
 };
 
 struct sockets {
 	struct socket v4, v6;
-	struct batch in;
+	struct incoming in;
 	uint64_t dropped;
 };
 
@@ -192,7 +219,7 @@ static bool control_read(struct msghdr *msg, struct ip_addr *local, uint8_t *ecn
 	return has_local;
 }
 
-static void receive_prepare(struct batch *b)
+static void receive_prepare(struct incoming *b)
 {
 	for (unsigned i = 0; i < SOCKETS_BATCH; i++) {
 		b->iov[i] = (struct iovec){b->data[i], SOCKETS_BUFFER_SIZE};
@@ -210,7 +237,7 @@ static void receive_prepare(struct batch *b)
 unsigned sockets_receive(struct sockets *s, enum ip_family family, sockets_receive_fn fn, void *ctx)
 {
 	const struct socket *socket = family == IP_FAMILY_V4 ? &s->v4 : &s->v6;
-	struct batch *b = &s->in;
+	struct incoming *b = &s->in;
 	int n;
 
 	receive_prepare(b);
@@ -268,28 +295,92 @@ static void control_write(struct msghdr *msg, const struct ip_addr *local, uint8
 	}
 }
 
+static void message_make(struct socket *socket, unsigned i, const struct train *t)
+{
+	struct outgoing *out = &socket->out;
+	struct msghdr *msg = &out->msgs[i].msg_hdr;
+
+	out->iov[i] = (struct iovec){t->data, t->size};
+	*msg = (struct msghdr){
+		.msg_name = &out->remotes[i],
+		.msg_namelen = ip_endpoint_to_sockaddr(&t->remote, &out->remotes[i]),
+		.msg_iov = &out->iov[i],
+		.msg_iovlen = 1,
+		.msg_control = &out->controls[i],
+	};
+	control_write(msg, &t->local.addr, t->ecn);
+	if (t->n_segments > 1) {
+		const uint16_t segment_size = (uint16_t)t->segment_size;
+
+		control_add(msg, SOL_UDP, UDP_SEGMENT, &segment_size, sizeof(segment_size));
+	}
+}
+
+// Sends the datagrams of a train one by one.
+static void train_split(struct sockets *s, struct socket *socket, const struct train *t)
+{
+	for (size_t at = 0; at < t->size; at += t->segment_size) {
+		struct train one = *t;
+
+		one.data += at;
+		one.size = t->size - at < t->segment_size ? t->size - at : t->segment_size;
+		one.n_segments = 1;
+		message_make(socket, 0, &one);
+		if (sendmsg(socket->fd, &socket->out.msgs[0].msg_hdr, 0) < 0)
+			s->dropped++;
+	}
+}
+
 static void socket_flush(struct sockets *s, struct socket *socket)
 {
-	unsigned sent = 0;
+	struct outgoing *out = &socket->out;
+	unsigned first = 0;
 
-	while (sent < socket->n_queued) {
-		int n = sendmmsg(socket->fd, socket->out.msgs + sent, socket->n_queued - sent, 0);
+	while (first < out->n_trains) {
+		const struct train *t = &out->trains[first];
+		int n;
 
+		for (unsigned i = first; i < out->n_trains; i++)
+			message_make(socket, i - first, &out->trains[i]);
+		n = sendmmsg(socket->fd, out->msgs, out->n_trains - first, 0);
 		if (n > 0) {
-			sent += (unsigned)n;
+			first += (unsigned)n;
 			continue;
 		}
-		// The first one cannot go (no route, address gone, buffer full); the others may.
-		s->dropped++;
-		sent++;
+		// The first one cannot go; the others may. EIO: the device cannot checksum segments.
+		// EINVAL: a segment is larger than the MTU, or the source address is gone.
+		if (t->n_segments > 1 && (errno == EIO || errno == EINVAL)) {
+			socket->is_segmentation_off = errno == EIO;
+			train_split(s, socket, t);
+		} else {
+			s->dropped += t->n_segments;
+		}
+		first++;
 	}
-	socket->n_queued = 0;
+	out->n_trains = 0;
+	out->used = 0;
 }
 
 void sockets_flush(struct sockets *s)
 {
 	socket_flush(s, &s->v4);
 	socket_flush(s, &s->v6);
+}
+
+static bool train_takes(const struct socket *socket, const struct train *t, size_t size)
+{
+	return !socket->is_segmentation_off && !t->is_closed && size <= t->segment_size
+		&& t->n_segments < SEGMENTS_MAX && t->size + size <= TRAIN_SIZE_MAX;
+}
+
+static bool is_same_way(
+	const struct train *t,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint8_t ecn)
+{
+	return t->ecn == ecn && ip_endpoint_eq(&t->remote, remote)
+		&& ip_endpoint_eq(&t->local, local);
 }
 
 void sockets_send(
@@ -301,28 +392,34 @@ void sockets_send(
 	uint8_t ecn)
 {
 	struct socket *socket = remote->addr.family == IP_FAMILY_V4 ? &s->v4 : &s->v6;
-	struct batch *b = &socket->out;
-	unsigned i = socket->n_queued;
-	struct msghdr *msg;
+	struct outgoing *out = &socket->out;
+	struct train *t;
 
-	if (socket->fd < 0 || size > SOCKETS_BUFFER_SIZE
+	if (socket->fd < 0 || size == 0 || size > SOCKETS_BUFFER_SIZE
 	    || local->addr.family != remote->addr.family) {
 		s->dropped++;
 		return;
 	}
-	memcpy(b->data[i], data, size);
-	b->iov[i] = (struct iovec){b->data[i], size};
-	msg = &b->msgs[i].msg_hdr;
-	*msg = (struct msghdr){
-		.msg_name = &b->remotes[i],
-		.msg_namelen = ip_endpoint_to_sockaddr(remote, &b->remotes[i]),
-		.msg_iov = &b->iov[i],
-		.msg_iovlen = 1,
-		.msg_control = &b->controls[i],
-	};
-	control_write(msg, &local->addr, ecn);
-	if (++socket->n_queued == SOCKETS_BATCH)
+	if (out->used + size > sizeof(out->data))
 		socket_flush(s, socket);
+	t = out->n_trains > 0 ? &out->trains[out->n_trains - 1] : NULL;
+	if (t == NULL || !is_same_way(t, local, remote, ecn) || !train_takes(socket, t, size)) {
+		if (out->n_trains == SOCKETS_BATCH)
+			socket_flush(s, socket);
+		t = &out->trains[out->n_trains++];
+		*t = (struct train){
+			.local = *local,
+			.remote = *remote,
+			.ecn = ecn,
+			.data = out->data + out->used,
+			.segment_size = size,
+		};
+	}
+	memcpy(out->data + out->used, data, size);
+	out->used += size;
+	t->size += size;
+	t->n_segments++;
+	t->is_closed = size < t->segment_size;
 }
 
 uint64_t sockets_dropped(const struct sockets *s)

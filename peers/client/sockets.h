@@ -10,7 +10,7 @@
 
 /**
  * The two UDP sockets, IPv4 and IPv6, with the local address of every datagram known both ways, in
- * batches. Port 52625, or any other if that is taken; a family that the host lacks is left out.
+ * batches, and in trains of equal datagrams where the kernel can cut them (UDP_SEGMENT). Port 52625, or any other if that is taken; a family that the host lacks is left out.
  *
  * Thread-safety: one thread. Ownership: create/destroy.
  */

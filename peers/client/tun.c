@@ -6,6 +6,7 @@
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "peers/client/netlink.h"
+#include "peers/client/segment.h"
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define LOG_AREA "client.tun"
@@ -93,13 +95,16 @@ static int rules_flush(struct netlink *nl, uint32_t first, uint32_t last)
 
 static int device_open(struct tun *t, const char *name)
 {
-	struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
 
 	t->fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (t->fd < 0)
 		return -errno;
 	memcpy(ifr.ifr_name, name, strnlen(name, IFNAMSIZ - 1));
 	if (ioctl(t->fd, TUNSETIFF, &ifr) < 0)
+		return -errno;
+	// What segment.c finishes in the kernel's place.
+	if (ioctl(t->fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) < 0)
 		return -errno;
 	t->ifindex = if_nametoindex(ifr.ifr_name);
 	return t->ifindex != 0 ? 0 : -errno;
@@ -230,14 +235,20 @@ int tun_bypass_add(struct tun *t, const struct ip_endpoint *to)
 	return rc;
 }
 
-ssize_t tun_read(struct tun *t, uint8_t *buf, size_t size)
+ssize_t tun_read(struct tun *t, uint8_t *frame, size_t size)
 {
-	ssize_t n = read(t->fd, buf, size);
+	ssize_t n = read(t->fd, frame, size);
 
 	return n >= 0 ? n : -errno;
 }
 
 int tun_write(struct tun *t, const uint8_t *packet, size_t size)
 {
-	return write(t->fd, packet, size) >= 0 ? 0 : -errno;
+	uint8_t header[SEGMENT_HEADER_SIZE] = {0};
+	const struct iovec iov[] = {
+		{header, sizeof(header)},
+		{(uint8_t *)(uintptr_t)packet, size},
+	};
+
+	return writev(t->fd, iov, 2) >= 0 ? 0 : -errno;
 }

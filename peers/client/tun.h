@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /**
  * The TUN device and the routing around it.
@@ -59,7 +60,11 @@ unsigned tun_ifindex(const struct tun *t);
 /** Keeps TCP to @p to out of the tunnel. @return 0, -ENOSPC, -errno */
 [[nodiscard]] int tun_bypass_add(struct tun *t, const struct ip_endpoint *to);
 
-/** Reads one packet. @return bytes, -EAGAIN when there is none, -errno */
-[[nodiscard]] ssize_t tun_read(struct tun *t, uint8_t *buf, size_t size);
+/**
+ * Reads one frame, which segment.h cuts into packets.
+ * @param size at least SEGMENT_FRAME_MAX
+ * @return bytes, -EAGAIN when there is none, -errno
+ */
+[[nodiscard]] ssize_t tun_read(struct tun *t, uint8_t *frame, size_t size);
 /** Writes one packet; when the queue is full it is lost, as on any link. @return 0, -errno */
 [[nodiscard]] int tun_write(struct tun *t, const uint8_t *packet, size_t size);
