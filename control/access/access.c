@@ -648,7 +648,9 @@ uint64_t access_deadline(const struct access *a)
 
 static struct client *timer_client(struct heap_node *node)
 {
-	return (struct client *)((char *)node - offsetof(struct client, timer));
+	void *client = (char *)node - offsetof(struct client, timer);
+
+	return client;
 }
 
 void access_handle_timeout(struct access *a, uint64_t now)

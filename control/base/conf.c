@@ -36,7 +36,8 @@ const char *conf_error(const struct conf *s)
 	return s->error;
 }
 
-static void fail_at(struct conf *s, size_t line, const char *fmt, va_list args)
+[[gnu::format(printf, 3, 0)]] static void
+fail_at(struct conf *s, size_t line, const char *fmt, va_list args)
 {
 	char *what = NULL;
 

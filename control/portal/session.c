@@ -5,6 +5,7 @@
 
 #include "control/base/err.h"
 #include "control/base/log.h"
+#include "control/base/uv_cast.h"
 #include "control/portal/backoff.h"
 #include "control/portal/phoenix.h"
 #include "control/portal/transport.h"
@@ -392,7 +393,7 @@ static void wait_for_resolver(uv_timer_t *timer)
 		uv_timer_start(timer, wait_for_resolver, 10, 0);
 		return;
 	}
-	uv_close((uv_handle_t *)timer, on_timer_closed);
+	uv_close(uv_cast_handle(timer), on_timer_closed);
 }
 
 static void on_transport_destroyed(void *ctx)

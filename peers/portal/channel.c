@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/base/alloc.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
 #include "peers/portal/portal_priv.h"
 
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 
 #include "peers/portal/ctl.h"
 
+#include "control/base/alloc.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
 
 #include <stdio.h>
 #include <stdlib.h>

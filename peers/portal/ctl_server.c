@@ -3,11 +3,11 @@
 
 #include "peers/portal/ctl_server.h"
 
+#include "control/base/alloc.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
+#include "control/base/uv_cast.h"
 #include "peers/portal/server.h"
-#include "peers/portal/uv_cast.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,8 @@
 
 #include "peers/portal/filter.h"
 
+#include "control/base/alloc.h"
 #include "control/base/err.h"
-#include "peers/portal/alloc.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 
 #include "peers/portal/formula.h"
 
-#include "peers/portal/alloc.h"
+#include "control/base/alloc.h"
 
 #include <openssl/evp.h>
 #include <sodium.h>

@@ -3,8 +3,8 @@
 
 #include "peers/portal/ident.h"
 
+#include "control/base/alloc.h"
 #include "control/base/err.h"
-#include "peers/portal/alloc.h"
 
 #include <openssl/evp.h>
 

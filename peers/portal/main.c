@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/base/alloc.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
+#include "control/base/uv_cast.h"
 #include "peers/portal/ctl.h"
 #include "peers/portal/ctl_server.h"
 #include "peers/portal/server.h"
-#include "peers/portal/uv_cast.h"
 
 #include <sodium.h>
 

@@ -3,7 +3,7 @@
 
 #include "peers/portal/policy.h"
 
-#include "peers/portal/alloc.h"
+#include "control/base/alloc.h"
 
 #include <sodium.h>
 

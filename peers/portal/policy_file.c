@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/base/alloc.h"
+#include "control/base/conf.h"
 #include "control/base/err.h"
-#include "peers/portal/alloc.h"
 #include "peers/portal/policy.h"
-#include "peers/portal/schema.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -28,10 +28,10 @@ struct item {
 		struct policy_resource *resource;
 		struct policy_rule *rule;
 	};
-	const struct schema_node *id_node;
-	const struct schema_node *address_node;
-	const struct schema_node *filters_node;
-	const struct schema_node *ip_stack_node;
+	const struct conf_node *id_node;
+	const struct conf_node *address_node;
+	const struct conf_node *filters_node;
+	const struct conf_node *ip_stack_node;
 	bool has_client;
 	bool has_group;
 };
@@ -42,108 +42,106 @@ struct item {
 // Values shared by several sections.
 
 static void
-parse_id(struct schema *s, const struct schema_node *node, struct item *item, struct ident *id)
+parse_id(struct conf *s, const struct conf_node *node, struct item *item, struct ident *id)
 {
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 
 	item->id_node = node;
-	if (schema_error(s) == NULL && ident_parse(id, text) != 0)
-		schema_fail(s, node, "\"%s\" is not a UUID", text);
+	if (conf_error(s) == NULL && ident_parse(id, text) != 0)
+		conf_fail(s, node, "\"%s\" is not a UUID", text);
 }
 
-static int64_t parse_time(struct schema *s, const struct schema_node *node)
+static int64_t parse_time(struct conf *s, const struct conf_node *node)
 {
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 	struct tm tm = {};
 	const char *end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return POLICY_NEVER;
 	if (end == NULL || *end != '\0') {
-		schema_fail(s, node, "\"%s\" is not a time like 2026-12-31T23:59:59Z", text);
+		conf_fail(s, node, "\"%s\" is not a time like 2026-12-31T23:59:59Z", text);
 		return POLICY_NEVER;
 	}
 	return timegm(&tm);
 }
 
-static size_t
-parse_site_ref(struct schema *s, const struct schema_node *node, const struct policy *p)
+static size_t parse_site_ref(struct conf *s, const struct conf_node *node, const struct policy *p)
 {
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 
 	for (size_t i = 0; i < p->n_sites; i++) {
 		if (strcmp(p->sites[i].name, text) == 0 || strcmp(p->sites[i].id.text, text) == 0)
 			return i;
 	}
-	schema_fail(s, node, "there is no site \"%s\"", text);
+	conf_fail(s, node, "there is no site \"%s\"", text);
 	return 0;
 }
 
-static size_t
-parse_client_ref(struct schema *s, const struct schema_node *node, const struct policy *p)
+static size_t parse_client_ref(struct conf *s, const struct conf_node *node, const struct policy *p)
 {
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 	const struct policy_client *c = policy_client_find(p, text);
 
 	if (c == NULL)
-		schema_fail(s, node, "there is no client \"%s\"", text);
+		conf_fail(s, node, "there is no client \"%s\"", text);
 	return c != NULL ? (size_t)(c - p->clients) : 0;
 }
 
 static void parse_token(
-	struct schema *s,
-	const struct schema_node *node,
+	struct conf *s,
+	const struct conf_node *node,
 	struct item *item,
 	struct policy_token *out)
 {
 	const struct policy *p = item->policy;
-	const char *text = schema_text(s, node, TOKEN_SIZE_MAX);
+	const char *text = conf_text(s, node, TOKEN_SIZE_MAX);
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	for (const char *c = text; *c != '\0'; c++) {
 		if (*c <= ' ' || *c > '~') {
-			schema_fail(s, node, "a token is printable ASCII without spaces");
+			conf_fail(s, node, "a token is printable ASCII without spaces");
 			return;
 		}
 	}
 	if (policy_gateway_by_token(p, text) != NULL)
-		schema_fail(s, node, "already the token of a gateway");
+		conf_fail(s, node, "already the token of a gateway");
 	else if (policy_client_by_token(p, text) != NULL)
-		schema_fail(s, node, "already the token of a client");
+		conf_fail(s, node, "already the token of a client");
 	*out = policy_token_make(text);
 }
 
 // Names and ids are unique within their section. The last element is the one being read.
 static void parse_name(
-	struct schema *s,
-	const struct schema_node *node,
+	struct conf *s,
+	const struct conf_node *node,
 	char **out,
 	const void *items,
 	size_t n_items,
 	size_t item_size,
 	size_t name_offset)
 {
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 	struct ident id;
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	if (ident_parse(&id, text) == 0)
-		schema_fail(s, node, "a name that looks like an id is confusing");
+		conf_fail(s, node, "a name that looks like an id is confusing");
 	for (size_t i = 0; i + 1 < n_items; i++) {
 		const void *slot = (const char *)items + i * item_size + name_offset;
 		const char *other = *(char *const *)slot;
 
 		if (strcmp(other, text) == 0)
-			schema_fail(s, node, "\"%s\" is already defined", text);
+			conf_fail(s, node, "\"%s\" is already defined", text);
 	}
 	*out = alloc_text(text);
 }
 
 static void finish_id(
-	struct schema *s,
-	const struct schema_node *node,
+	struct conf *s,
+	const struct conf_node *node,
 	struct item *item,
 	struct ident *id,
 	struct ident derived,
@@ -151,7 +149,7 @@ static void finish_id(
 	size_t n_items,
 	size_t item_size)
 {
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	if (!ident_is_set(id))
 		*id = derived;
@@ -160,7 +158,7 @@ static void finish_id(
 		const struct ident *other = (const void *)((const char *)items + i * item_size);
 
 		if (ident_eq(other, id))
-			schema_fail(
+			conf_fail(
 				s,
 				item->id_node != NULL ? item->id_node : node,
 				"the id %s is already taken",
@@ -172,7 +170,7 @@ static void finish_id(
 	parse_name(s, node, out, array, n, sizeof(*(array)), offsetof(typeof(*(array)), name))
 #define FINISH_ID(s, node, item, id, kind, name, array, n)                                         \
 	do {                                                                                       \
-		if (schema_error(s) == NULL)                                                       \
+		if (conf_error(s) == NULL)                                                         \
 			finish_id(                                                                 \
 				s,                                                                 \
 				node,                                                              \
@@ -186,23 +184,23 @@ static void finish_id(
 
 // sites
 
-static void site_id(struct schema *s, const struct schema_node *node, void *out)
+static void site_id(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_id(s, node, item, &item->site->id);
 }
 
-static void site_name(struct schema *s, const struct schema_node *node, void *out)
+static void site_name(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	PARSE_NAME(s, node, &item->site->name, item->policy->sites, item->policy->n_sites);
 }
 
-static void parse_site(struct schema *s, const struct schema_node *node, void *out)
+static void parse_site(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"id", site_id, false},
 		{"name", site_name, true},
 	};
@@ -210,43 +208,43 @@ static void parse_site(struct schema *s, const struct schema_node *node, void *o
 	struct item item = {.policy = p};
 
 	item.site = APPEND(p->sites, p->n_sites);
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
 	FINISH_ID(s, node, &item, &item.site->id, "site", item.site->name, p->sites, p->n_sites);
 }
 
 // gateways
 
-static void gateway_id(struct schema *s, const struct schema_node *node, void *out)
+static void gateway_id(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_id(s, node, item, &item->gateway->id);
 }
 
-static void gateway_name(struct schema *s, const struct schema_node *node, void *out)
+static void gateway_name(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	PARSE_NAME(s, node, &item->gateway->name, item->policy->gateways, item->policy->n_gateways);
 }
 
-static void gateway_token(struct schema *s, const struct schema_node *node, void *out)
+static void gateway_token(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_token(s, node, item, &item->gateway->token);
 }
 
-static void gateway_site(struct schema *s, const struct schema_node *node, void *out)
+static void gateway_site(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	item->gateway->site = parse_site_ref(s, node, item->policy);
 }
 
-static void parse_gateway(struct schema *s, const struct schema_node *node, void *out)
+static void parse_gateway(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"id", gateway_id, false},
 		{"name", gateway_name, true},
 		{"token", gateway_token, true},
@@ -256,7 +254,7 @@ static void parse_gateway(struct schema *s, const struct schema_node *node, void
 	struct item item = {.policy = p};
 
 	item.gateway = APPEND(p->gateways, p->n_gateways);
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
 	FINISH_ID(
 		s,
 		node,
@@ -270,37 +268,37 @@ static void parse_gateway(struct schema *s, const struct schema_node *node, void
 
 // clients
 
-static void client_id(struct schema *s, const struct schema_node *node, void *out)
+static void client_id(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_id(s, node, item, &item->client->id);
 }
 
-static void client_name(struct schema *s, const struct schema_node *node, void *out)
+static void client_name(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	PARSE_NAME(s, node, &item->client->name, item->policy->clients, item->policy->n_clients);
 }
 
-static void client_token(struct schema *s, const struct schema_node *node, void *out)
+static void client_token(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_token(s, node, item, &item->client->token);
 }
 
-static void client_expires_at(struct schema *s, const struct schema_node *node, void *out)
+static void client_expires_at(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	item->client->expires_at = parse_time(s, node);
 }
 
-static void parse_client(struct schema *s, const struct schema_node *node, void *out)
+static void parse_client(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"id", client_id, false},
 		{"name", client_name, true},
 		{"token", client_token, true},
@@ -311,7 +309,7 @@ static void parse_client(struct schema *s, const struct schema_node *node, void 
 
 	item.client = APPEND(p->clients, p->n_clients);
 	item.client->expires_at = POLICY_NEVER;
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
 	FINISH_ID(
 		s,
 		node,
@@ -325,30 +323,30 @@ static void parse_client(struct schema *s, const struct schema_node *node, void 
 
 // groups
 
-static void group_name(struct schema *s, const struct schema_node *node, void *out)
+static void group_name(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	PARSE_NAME(s, node, &item->group->name, item->policy->groups, item->policy->n_groups);
 }
 
-static void group_member(struct schema *s, const struct schema_node *node, void *out)
+static void group_member(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 	const size_t client = parse_client_ref(s, node, item->policy);
 
-	if (schema_error(s) == NULL)
+	if (conf_error(s) == NULL)
 		item->group->is_member[client] = true;
 }
 
-static void group_members(struct schema *s, const struct schema_node *node, void *out)
+static void group_members(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_one_or_list(s, node, group_member, out);
+	conf_one_or_list(s, node, group_member, out);
 }
 
-static void parse_group(struct schema *s, const struct schema_node *node, void *out)
+static void parse_group(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"name", group_name, true},
 		{"members", group_members, true},
 	};
@@ -357,7 +355,7 @@ static void parse_group(struct schema *s, const struct schema_node *node, void *
 
 	item.group = APPEND(p->groups, p->n_groups);
 	item.group->is_member = alloc_zero(p->n_clients, sizeof(bool));
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
 }
 
 // resources
@@ -372,14 +370,14 @@ static const struct {
 	{"internet", POLICY_RESOURCE_INTERNET},
 };
 
-static void resource_id(struct schema *s, const struct schema_node *node, void *out)
+static void resource_id(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_id(s, node, item, &item->resource->id);
 }
 
-static void resource_name(struct schema *s, const struct schema_node *node, void *out)
+static void resource_name(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
@@ -387,10 +385,10 @@ static void resource_name(struct schema *s, const struct schema_node *node, void
 		s, node, &item->resource->name, item->policy->resources, item->policy->n_resources);
 }
 
-static void resource_type(struct schema *s, const struct schema_node *node, void *out)
+static void resource_type(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 
 	for (size_t i = 0; i < COUNT_OF(resource_types); i++) {
 		if (strcmp(resource_types[i].name, text) == 0) {
@@ -398,11 +396,10 @@ static void resource_type(struct schema *s, const struct schema_node *node, void
 			return;
 		}
 	}
-	schema_fail(s, node, "\"%s\": expected cidr, ip, dns or internet", text);
+	conf_fail(s, node, "\"%s\": expected cidr, ip, dns or internet", text);
 }
 
-static void
-check_reserved(struct schema *s, const struct schema_node *node, const struct ip_prefix *p)
+static void check_reserved(struct conf *s, const struct conf_node *node, const struct ip_prefix *p)
 {
 	static const struct {
 		const char *prefix;
@@ -415,7 +412,7 @@ check_reserved(struct schema *s, const struct schema_node *node, const struct ip
 	};
 
 	if (p->len == 0) {
-		schema_fail(s, node, "covers every address; use type: internet");
+		conf_fail(s, node, "covers every address; use type: internet");
 		return;
 	}
 	for (size_t i = 0; i < COUNT_OF(reserved); i++) {
@@ -424,15 +421,12 @@ check_reserved(struct schema *s, const struct schema_node *node, const struct ip
 		if (ip_prefix_parse(&r, reserved[i].prefix) != 0)
 			abort();
 		if (ip_prefix_contains(&r, &p->addr) || ip_prefix_contains(p, &r.addr))
-			schema_fail(s, node, "overlaps %s", reserved[i].what);
+			conf_fail(s, node, "overlaps %s", reserved[i].what);
 	}
 }
 
-static void check_cidr(
-	struct schema *s,
-	const struct schema_node *node,
-	struct policy_resource *r,
-	bool is_host)
+static void
+check_cidr(struct conf *s, const struct conf_node *node, struct policy_resource *r, bool is_host)
 {
 	struct ip_prefix prefix;
 	struct ip_addr addr;
@@ -444,11 +438,11 @@ static void check_cidr(
 		text[addr_size] = '\0';
 	}
 	if (addr_size >= sizeof(text) || ip_addr_parse(&addr, text) != 0) {
-		schema_fail(s, node, "\"%s\" is not an IPv4 or IPv6 address", r->address);
+		conf_fail(s, node, "\"%s\" is not an IPv4 or IPv6 address", r->address);
 		return;
 	}
 	if (is_host && r->address[addr_size] != '\0') {
-		schema_fail(s, node, "type ip is a single address; use type: cidr for a prefix");
+		conf_fail(s, node, "type ip is a single address; use type: cidr for a prefix");
 		return;
 	}
 	if (ip_prefix_parse(&prefix, r->address) != 0) {
@@ -457,7 +451,7 @@ static void check_cidr(
 		const bool is_len = len[0] != '\0' && strlen(len) <= 3
 			&& len[strspn(len, "0123456789")] == '\0' && strtoul(len, NULL, 10) <= max;
 
-		schema_fail(
+		conf_fail(
 			s,
 			node,
 			is_len ? "\"%s\" has host bits set" : "\"%s\" has a bad prefix length",
@@ -469,7 +463,7 @@ static void check_cidr(
 	r->address = alloc_text(ip_prefix_format(&prefix, text));
 }
 
-static void check_dns(struct schema *s, const struct schema_node *node, const char *pattern)
+static void check_dns(struct conf *s, const struct conf_node *node, const char *pattern)
 {
 	static const char label[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*?.";
@@ -479,39 +473,39 @@ static void check_dns(struct schema *s, const struct schema_node *node, const ch
 	last = last != NULL ? last + 1 : pattern;
 	if (size > 253 || pattern[0] == '.' || *last == '\0' || strstr(pattern, "..") != NULL
 	    || pattern[strspn(pattern, label)] != '\0')
-		schema_fail(s, node, "\"%s\" is not a DNS name or pattern", pattern);
+		conf_fail(s, node, "\"%s\" is not a DNS name or pattern", pattern);
 	else if (strpbrk(last, "*?") != NULL)
-		schema_fail(s, node, "\"%s\": no wildcard in the last label", pattern);
+		conf_fail(s, node, "\"%s\": no wildcard in the last label", pattern);
 }
 
-static void resource_address(struct schema *s, const struct schema_node *node, void *out)
+static void resource_address(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	item->address_node = node;
-	item->resource->address = alloc_text(schema_text(s, node, NAME_SIZE_MAX));
+	item->resource->address = alloc_text(conf_text(s, node, NAME_SIZE_MAX));
 }
 
-static void resource_description(struct schema *s, const struct schema_node *node, void *out)
+static void resource_description(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
-	item->resource->description = alloc_text(schema_text(s, node, NAME_SIZE_MAX));
+	item->resource->description = alloc_text(conf_text(s, node, NAME_SIZE_MAX));
 }
 
-static void resource_ip_stack(struct schema *s, const struct schema_node *node, void *out)
+static void resource_ip_stack(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 
 	item->ip_stack_node = node;
 	if (strcmp(text, "dual") != 0 && strcmp(text, "ipv4_only") != 0
 	    && strcmp(text, "ipv6_only") != 0)
-		schema_fail(s, node, "\"%s\": expected dual, ipv4_only or ipv6_only", text);
+		conf_fail(s, node, "\"%s\": expected dual, ipv4_only or ipv6_only", text);
 	item->resource->ip_stack = alloc_text(text);
 }
 
-static void resource_site(struct schema *s, const struct schema_node *node, void *out)
+static void resource_site(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
@@ -524,38 +518,38 @@ struct port_list {
 	enum filter_protocol protocol;
 };
 
-static void filter_ports(struct schema *s, const struct schema_node *node, void *out)
+static void filter_ports(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct port_list *list = out;
 	struct filter f = {.protocol = list->protocol};
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 	const char *what;
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	what = filter_ports_parse(&f, text);
 	if (what != NULL)
-		schema_fail(s, node, "\"%s\": %s", text, what);
+		conf_fail(s, node, "\"%s\": %s", text, what);
 	else
 		filter_list_add(list->filters, f);
 }
 
 // "tcp" alone, or "tcp: 80", "tcp: [80, 5000-5010]".
-static void resource_filter(struct schema *s, const struct schema_node *node, void *out)
+static void resource_filter(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 	struct port_list list = {.filters = &item->resource->filters};
-	const struct schema_node *ports = NULL;
+	const struct conf_node *ports = NULL;
 	const char *protocol;
 
-	if (schema_is_text(node)) {
-		protocol = schema_text(s, node, NAME_SIZE_MAX);
-	} else if (!schema_single(s, node, &protocol, &ports)) {
-		schema_fail(s, node, "expected tcp, udp or icmp, or like tcp: [80, 5000-5010]");
+	if (conf_is_text(node)) {
+		protocol = conf_text(s, node, NAME_SIZE_MAX);
+	} else if (!conf_single(s, node, &protocol, &ports)) {
+		conf_fail(s, node, "expected tcp, udp or icmp, or like tcp: [80, 5000-5010]");
 		return;
 	}
 	if (filter_protocol_parse(&list.protocol, protocol) != 0) {
-		schema_fail(s, node, "\"%s\": expected tcp, udp or icmp", protocol);
+		conf_fail(s, node, "\"%s\": expected tcp, udp or icmp", protocol);
 	} else if (ports == NULL) {
 		const bool has_ports = list.protocol != FILTER_PROTOCOL_ICMP;
 
@@ -563,51 +557,51 @@ static void resource_filter(struct schema *s, const struct schema_node *node, vo
 			list.filters,
 			(struct filter){list.protocol, 0, has_ports ? UINT16_MAX : 0});
 	} else if (list.protocol == FILTER_PROTOCOL_ICMP) {
-		schema_fail(s, node, "icmp has no ports");
+		conf_fail(s, node, "icmp has no ports");
 	} else {
 		const size_t before = list.filters->n_items;
 
-		schema_one_or_list(s, ports, filter_ports, &list);
+		conf_one_or_list(s, ports, filter_ports, &list);
 		if (list.filters->n_items == before)
-			schema_fail(s, node, "%s: the list of ports is empty", protocol);
+			conf_fail(s, node, "%s: the list of ports is empty", protocol);
 	}
 }
 
-static void resource_filters(struct schema *s, const struct schema_node *node, void *out)
+static void resource_filters(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	item->filters_node = node;
-	schema_list(s, node, resource_filter, out);
+	conf_list(s, node, resource_filter, out);
 }
 
-static void check_resource(struct schema *s, const struct schema_node *node, struct item *item)
+static void check_resource(struct conf *s, const struct conf_node *node, struct item *item)
 {
 	struct policy_resource *r = item->resource;
-	const struct schema_node *at = item->address_node;
+	const struct conf_node *at = item->address_node;
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	if (r->type == POLICY_RESOURCE_INTERNET) {
 		if (at != NULL)
-			schema_fail_key(s, at, "address", "type internet has none");
+			conf_fail_key(s, at, "address", "type internet has none");
 		if (item->filters_node != NULL)
-			schema_fail_key(s, item->filters_node, "filters", "type internet has none");
+			conf_fail_key(s, item->filters_node, "filters", "type internet has none");
 	} else if (at == NULL) {
-		schema_fail_key(s, node, "address", "missing");
+		conf_fail_key(s, node, "address", "missing");
 	}
 	if (item->ip_stack_node != NULL && r->type != POLICY_RESOURCE_DNS)
-		schema_fail_key(s, item->ip_stack_node, "ip_stack", "only for type dns");
+		conf_fail_key(s, item->ip_stack_node, "ip_stack", "only for type dns");
 }
 
 // Knows the type by now, which stands before it in the table of keys.
-static void resource_checked_address(struct schema *s, const struct schema_node *node, void *out)
+static void resource_checked_address(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 	struct policy_resource *r = item->resource;
 
 	resource_address(s, node, out);
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	if (r->type == POLICY_RESOURCE_CIDR || r->type == POLICY_RESOURCE_IP)
 		check_cidr(s, node, r, r->type == POLICY_RESOURCE_IP);
@@ -615,9 +609,9 @@ static void resource_checked_address(struct schema *s, const struct schema_node 
 		check_dns(s, node, r->address);
 }
 
-static void parse_resource(struct schema *s, const struct schema_node *node, void *out)
+static void parse_resource(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"id", resource_id, false},
 		{"name", resource_name, true},
 		{"type", resource_type, true},
@@ -631,7 +625,7 @@ static void parse_resource(struct schema *s, const struct schema_node *node, voi
 	struct item item = {.policy = p};
 
 	item.resource = APPEND(p->resources, p->n_resources);
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
 	check_resource(s, node, &item);
 	FINISH_ID(
 		s,
@@ -646,14 +640,14 @@ static void parse_resource(struct schema *s, const struct schema_node *node, voi
 
 // policies
 
-static void rule_id(struct schema *s, const struct schema_node *node, void *out)
+static void rule_id(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	parse_id(s, node, item, &item->rule->id);
 }
 
-static void rule_client(struct schema *s, const struct schema_node *node, void *out)
+static void rule_client(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
@@ -661,11 +655,11 @@ static void rule_client(struct schema *s, const struct schema_node *node, void *
 	item->has_client = true;
 }
 
-static void rule_group(struct schema *s, const struct schema_node *node, void *out)
+static void rule_group(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 	const struct policy *p = item->policy;
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 
 	item->has_group = true;
 	item->rule->is_group = true;
@@ -675,39 +669,39 @@ static void rule_group(struct schema *s, const struct schema_node *node, void *o
 			return;
 		}
 	}
-	schema_fail(s, node, "there is no group \"%s\"", text);
+	conf_fail(s, node, "there is no group \"%s\"", text);
 }
 
-static void rule_resource(struct schema *s, const struct schema_node *node, void *out)
+static void rule_resource(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 	const struct policy *p = item->policy;
-	const char *text = schema_text(s, node, NAME_SIZE_MAX);
+	const char *text = conf_text(s, node, NAME_SIZE_MAX);
 	const struct policy_resource *r = policy_resource_find(p, text);
 
 	if (r == NULL)
-		schema_fail(s, node, "there is no resource \"%s\"", text);
+		conf_fail(s, node, "there is no resource \"%s\"", text);
 	else
 		item->rule->resource = (size_t)(r - p->resources);
 }
 
-static void rule_lifetime(struct schema *s, const struct schema_node *node, void *out)
+static void rule_lifetime(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
-	item->rule->lifetime_s = (int64_t)schema_number(s, node, 1, INT_MAX);
+	item->rule->lifetime_s = (int64_t)conf_number(s, node, 1, INT_MAX);
 }
 
-static void rule_expires_at(struct schema *s, const struct schema_node *node, void *out)
+static void rule_expires_at(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct item *item = out;
 
 	item->rule->expires_at = parse_time(s, node);
 }
 
-static void parse_rule(struct schema *s, const struct schema_node *node, void *out)
+static void parse_rule(struct conf *s, const struct conf_node *node, void *out)
 {
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"id", rule_id, false},
 		{"client", rule_client, false},
 		{"group", rule_group, false},
@@ -721,11 +715,11 @@ static void parse_rule(struct schema *s, const struct schema_node *node, void *o
 	item.rule = APPEND(p->rules, p->n_rules);
 	item.rule->lifetime_s = POLICY_NEVER;
 	item.rule->expires_at = POLICY_NEVER;
-	schema_map(s, node, fields, COUNT_OF(fields), &item);
-	if (schema_error(s) != NULL)
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
+	if (conf_error(s) != NULL)
 		return;
 	if (item.has_client == item.has_group) {
-		schema_fail(s, node, "expected either client or group");
+		conf_fail(s, node, "expected either client or group");
 		return;
 	}
 	finish_id(
@@ -741,87 +735,87 @@ static void parse_rule(struct schema *s, const struct schema_node *node, void *o
 
 // top level
 
-static void top_account(struct schema *s, const struct schema_node *node, void *out)
+static void top_account(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct policy *p = out;
-	const char *text = schema_text(s, node, 64);
+	const char *text = conf_text(s, node, 64);
 
 	if (text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_-")] != '\0')
-		schema_fail(s, node, "\"%s\": expected lower-case letters, digits, - and _", text);
+		conf_fail(s, node, "\"%s\": expected lower-case letters, digits, - and _", text);
 	p->account = alloc_text(text);
 }
 
-static void listen_address(struct schema *s, const struct schema_node *node, void *out)
+static void listen_address(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct policy *p = out;
-	const char *text = schema_text(s, node, IP_TEXT_SIZE);
+	const char *text = conf_text(s, node, IP_TEXT_SIZE);
 	struct ip_endpoint endpoint;
 	char **slot;
 
-	if (schema_error(s) != NULL)
+	if (conf_error(s) != NULL)
 		return;
 	if (ip_endpoint_parse(&endpoint, text) != 0) {
-		schema_fail(s, node, "\"%s\": expected address:port, like [::1]:8081", text);
+		conf_fail(s, node, "\"%s\": expected address:port, like [::1]:8081", text);
 		return;
 	}
 	slot = APPEND(p->listen, p->n_listen);
 	*slot = alloc_text(text);
 }
 
-static void top_listen(struct schema *s, const struct schema_node *node, void *out)
+static void top_listen(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_one_or_list(s, node, listen_address, out);
+	conf_one_or_list(s, node, listen_address, out);
 }
 
-static void top_control(struct schema *s, const struct schema_node *node, void *out)
+static void top_control(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct policy *p = out;
 
 	// sun_path holds 108 bytes with its NUL.
-	p->control = alloc_text(schema_text(s, node, 107));
+	p->control = alloc_text(conf_text(s, node, 107));
 }
 
-static void top_state(struct schema *s, const struct schema_node *node, void *out)
+static void top_state(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct policy *p = out;
 
-	p->state = alloc_text(schema_text(s, node, PATH_MAX - 1));
+	p->state = alloc_text(conf_text(s, node, PATH_MAX - 1));
 }
 
-static void top_sites(struct schema *s, const struct schema_node *node, void *out)
+static void top_sites(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_site, out);
+	conf_list(s, node, parse_site, out);
 }
 
-static void top_gateways(struct schema *s, const struct schema_node *node, void *out)
+static void top_gateways(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_gateway, out);
+	conf_list(s, node, parse_gateway, out);
 }
 
-static void top_clients(struct schema *s, const struct schema_node *node, void *out)
+static void top_clients(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_client, out);
+	conf_list(s, node, parse_client, out);
 }
 
-static void top_groups(struct schema *s, const struct schema_node *node, void *out)
+static void top_groups(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_group, out);
+	conf_list(s, node, parse_group, out);
 }
 
-static void top_resources(struct schema *s, const struct schema_node *node, void *out)
+static void top_resources(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_resource, out);
+	conf_list(s, node, parse_resource, out);
 }
 
-static void top_policies(struct schema *s, const struct schema_node *node, void *out)
+static void top_policies(struct conf *s, const struct conf_node *node, void *out)
 {
-	schema_list(s, node, parse_rule, out);
+	conf_list(s, node, parse_rule, out);
 }
 
 struct policy *policy_parse(const char *file, const char *text, size_t size, char **error)
 {
 	// What refers stands after what it refers to; ids derive from the account.
-	static const struct schema_field fields[] = {
+	static const struct conf_field fields[] = {
 		{"account", top_account, true},
 		{"listen", top_listen, true},
 		{"control", top_control, false},
@@ -833,16 +827,16 @@ struct policy *policy_parse(const char *file, const char *text, size_t size, cha
 		{"resources", top_resources, false},
 		{"policies", top_policies, false},
 	};
-	struct schema *s = schema_create(file, text, size);
+	struct conf *s = conf_create(file, text, size);
 	struct policy *p = alloc_zero(1, sizeof(*p));
 
-	schema_map(s, schema_root(s), fields, COUNT_OF(fields), p);
-	if (schema_error(s) != NULL) {
-		*error = alloc_text(schema_error(s));
+	conf_map(s, conf_root(s), fields, COUNT_OF(fields), p);
+	if (conf_error(s) != NULL) {
+		*error = alloc_text(conf_error(s));
 		policy_destroy(p);
 		p = NULL;
 	}
-	schema_destroy(s);
+	conf_destroy(s);
 	return p;
 }
 

@@ -3,9 +3,9 @@
 
 #include "peers/portal/portal.h"
 
+#include "control/base/alloc.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
 #include "peers/portal/portal_priv.h"
 
 #include <search.h>

@@ -4,10 +4,10 @@
 #include "peers/portal/server.h"
 
 #include "control/base/addr.h"
+#include "control/base/alloc.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
-#include "peers/portal/uv_cast.h"
+#include "control/base/uv_cast.h"
 
 #include <libwebsockets.h>
 

@@ -4,9 +4,9 @@
 #include "peers/portal/store.h"
 
 #include "control/base/addr.h"
+#include "control/base/alloc.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "peers/portal/alloc.h"
 
 #include <jansson.h>
 #include <sodium.h>

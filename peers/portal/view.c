@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
-#include "peers/portal/alloc.h"
+#include "control/base/alloc.h"
 #include "peers/portal/portal_priv.h"
 
 #include <time.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
-#include "peers/portal/alloc.h"
+#include "control/base/alloc.h"
 #include "peers/portal/formula.h"
 #include "tests/unit/unit.h"
 
