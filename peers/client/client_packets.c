@@ -53,6 +53,19 @@ static void gateway_send(
 	client_connection_drain(c, now, g);
 }
 
+// A gateway's own refusals can only be seen by a client that does not refuse by itself: without the
+// local filter, what no resource covers goes to the first gateway with a connection.
+static struct gateway *stray_gateway(const struct client *c)
+{
+	struct gateway *g = gateways_first(c->gateways);
+
+	if (c->config.is_local_filter)
+		return NULL;
+	while (g != NULL && g->connection == NULL)
+		g = g->next;
+	return g;
+}
+
 static void resource_send(struct client *c, uint64_t now, const struct packet_view *p, uint8_t *buf)
 {
 	const struct resource *r;
@@ -62,6 +75,9 @@ static void resource_send(struct client *c, uint64_t now, const struct packet_vi
 	r = resources_lookup(c->resources, &p->dst, &p->dst_key, &is_permitted);
 	if (r == NULL) {
 		count(c, CLIENT_COUNTER_TUN_NO_RESOURCE);
+		g = stray_gateway(c);
+		if (g != NULL)
+			gateway_send(c, now, g, p, buf);
 		return;
 	}
 	if (!is_permitted && c->config.is_local_filter) {
@@ -148,7 +164,8 @@ static void inner_handle(
 		count(c, CLIENT_COUNTER_INNER_BAD_DESTINATION);
 		return;
 	}
-	if (!gateways_allows_source(c->gateways, g, c->resources, &p.src)) {
+	if (c->config.is_local_filter
+	    && !gateways_allows_source(c->gateways, g, c->resources, &p.src)) {
 		count(c, CLIENT_COUNTER_INNER_BAD_SOURCE);
 		return;
 	}

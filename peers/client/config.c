@@ -100,7 +100,7 @@ static const struct option_row options[] = {
 	 "SALLYPORT_LOCAL_FILTER",
 	 OPTION_BOOL,
 	 FIELD(is_local_filter),
-	 "refuse here what a resource's filters forbid [true]"},
+	 "refuse here what no resource or its filters allow [true]"},
 	{"--tun-name", 0, NULL, OPTION_TUN_NAME, FIELD(tun_name), "TUN device [tun-firezone]"},
 	{"--log-level",
 	 0,
