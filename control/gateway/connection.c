@@ -1,0 +1,545 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#include "control/gateway/connection.h"
+
+#include "control/base/err.h"
+#include "control/base/log.h"
+#include "control/base/uv_cast.h"
+#include "control/gateway/kernel.h"
+#include "control/path/candidate.h"
+
+#include <rte_cycles.h>
+#include <sodium.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LOG_AREA "gateway.connection"
+
+#define NSEC_PER_S 1000000000ull
+#define NSEC_PER_MS 1000000ull
+
+enum {
+	CREDENTIAL_SIZE = 256, // ufrag and password; the portal's are 4 and 22 characters
+	IDLE_AFTER_S = 20, // without IP packets (spec/connectivity.md 6.1)
+	IDLE_CHECK_S = 5,
+};
+
+struct credentials {
+	char local_ufrag[CREDENTIAL_SIZE], local_pwd[CREDENTIAL_SIZE];
+	char remote_ufrag[CREDENTIAL_SIZE], remote_pwd[CREDENTIAL_SIZE];
+	uint8_t public_key[NOISE_KEY_SIZE];
+	uint8_t preshared_key[NOISE_KEY_SIZE];
+};
+
+struct connection {
+	struct gw *gw;
+	struct access_client *client;
+	uint32_t slot;
+	uv_timer_t timer;
+
+	bool is_up; // agent and peer exist
+	struct credentials cred; // of the last time it was up
+	struct tai64n last_timestamp; // the newest that cred.public_key's owner used
+	struct ice_agent *agent;
+	struct noise_peer peer;
+	bool is_idle;
+	uint64_t idle_check; // boot time, ns
+
+	bool has_path;
+	struct ip_endpoint local, remote; // the selected pair
+};
+
+static struct connection *peer_connection(struct noise_peer *peer)
+{
+	void *conn = (char *)peer - offsetof(struct connection, peer);
+
+	return conn;
+}
+
+static const char *short_id(const struct connection *conn, char buf[UUID_TEXT_SIZE])
+{
+	return uuid_format(&conn->client->id, buf);
+}
+
+static void on_timer(uv_timer_t *timer);
+
+struct connection *connection_create(struct gw *gw, struct access_client *client)
+{
+	struct connection *conn = calloc(1, sizeof(*conn));
+
+	if (conn == NULL)
+		return err_set_null(ENOMEM);
+	conn->gw = gw;
+	conn->client = client;
+	conn->slot = client->slot;
+	uv_timer_init(gw->loop, &conn->timer);
+	conn->timer.data = conn;
+	gw->n_connections++;
+	return conn;
+}
+
+// Drops agent and peer and, if the worker still knows the slot, its keys and path.
+static void take_down(struct connection *conn, bool tell_worker)
+{
+	struct dp_cmd cmd = {.slot = conn->slot};
+
+	if (!conn->is_up)
+		return;
+	conn->last_timestamp = conn->peer.last_timestamp;
+	ice_agent_destroy(conn->agent);
+	conn->agent = NULL;
+	noise_peer_fini(&conn->peer);
+	conn->is_up = false;
+	conn->has_path = false;
+	conn->is_idle = false;
+	uv_timer_stop(&conn->timer);
+	candidates_hold_forget(conn->gw->hold, &conn->client->id);
+	if (!tell_worker)
+		return;
+	cmd.type = DP_CMD_KEYPAIRS_CLEAR;
+	lane_command(conn->gw->lane, &cmd);
+	cmd.type = DP_CMD_PATH_SET;
+	lane_command(conn->gw->lane, &cmd);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct connection *conn = handle->data;
+
+	conn->gw->n_connections--;
+	sodium_memzero(conn, sizeof(*conn));
+	free(conn);
+}
+
+void connection_destroy(struct connection *conn)
+{
+	if (conn == NULL)
+		return;
+	take_down(conn, false);
+	uv_close(uv_cast_handle(&conn->timer), on_timer_closed);
+}
+
+bool connection_has_path(const struct connection *conn)
+{
+	return conn->has_path;
+}
+
+static void timer_update(struct connection *conn)
+{
+	uint64_t deadline = ice_agent_next_deadline(conn->agent);
+	uint64_t noise = noise_peer_deadline(&conn->peer);
+	uint64_t now = gw_now_ns();
+	uint64_t delay_ms;
+
+	if (noise < deadline)
+		deadline = noise;
+	if (conn->idle_check < deadline)
+		deadline = conn->idle_check;
+	// Rounded up: a timer that fires early would find nothing due and spin.
+	delay_ms = deadline > now ? (deadline - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0;
+	uv_update_time(conn->gw->loop);
+	uv_timer_start(&conn->timer, on_timer, delay_ms, 0);
+}
+
+static void fail(struct connection *conn, const char *why)
+{
+	char id[UUID_TEXT_SIZE];
+
+	LOG(INFO, "connection lost client=%s reason=%s", short_id(conn, id), why);
+	conn->gw->stats.connections_failed++;
+	take_down(conn, true);
+}
+
+static void path_select(
+	struct connection *conn,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote)
+{
+	struct dp_cmd cmd = {
+		.type = DP_CMD_PATH_SET,
+		.slot = conn->slot,
+		.path_set = {.local = *local, .remote = *remote},
+	};
+	char id[UUID_TEXT_SIZE], from[IP_TEXT_SIZE], to[IP_TEXT_SIZE];
+
+	conn->has_path = true;
+	conn->local = *local;
+	conn->remote = *remote;
+	lane_command(conn->gw->lane, &cmd);
+	LOG(INFO, "path selected client=%s", short_id(conn, id));
+	LOG(DEBUG,
+	    "path client=%s local=%s remote=%s",
+	    short_id(conn, id),
+	    ip_endpoint_format(local, from),
+	    ip_endpoint_format(remote, to));
+}
+
+// Sends what the agent wants sent and acts on its events. The connection may be down afterwards.
+static void pump_ice(struct connection *conn)
+{
+	struct ice_transmit transmit;
+	struct ice_event event;
+
+	while (ice_agent_poll_transmit(conn->agent, &transmit)) {
+		lane_send_udp(
+			conn->gw->lane,
+			&transmit.local,
+			&transmit.remote,
+			transmit.data,
+			transmit.size);
+	}
+	while (ice_agent_poll_event(conn->agent, &event)) {
+		switch (event.type) {
+		case ICE_EVENT_SELECTED_PAIR_CHANGED:
+			path_select(conn, &event.local, &event.remote);
+			break;
+		case ICE_EVENT_FAILED:
+			fail(conn,
+			     event.failure == ICE_FAILURE_NO_CANDIDATES ? "no_candidates"
+									: "no_path");
+			return;
+		case ICE_EVENT_CONNECTED:
+		case ICE_EVENT_DISCONNECTED:
+			break;
+		}
+	}
+}
+
+static void keypair_hand_over(struct connection *conn, const struct noise_event *event)
+{
+	struct dp_cmd cmd = {
+		.type = DP_CMD_KEYPAIR_ADD,
+		.slot = conn->slot,
+		.keypair_add =
+			{
+				.local_index = event->keypair.local_index,
+				.remote_index = event->keypair.remote_index,
+				.is_initiator = event->may_send,
+				.created_tsc = rte_rdtsc(),
+			},
+	};
+
+	memcpy(cmd.keypair_add.send_key, event->keypair.send_key, DP_KEY_SIZE);
+	memcpy(cmd.keypair_add.recv_key, event->keypair.recv_key, DP_KEY_SIZE);
+	lane_command(conn->gw->lane, &cmd);
+	sodium_memzero(&cmd, sizeof(cmd));
+}
+
+/*
+ * The keys go first: the worker must know them before the message arrives that makes the client
+ * use them. Before a path is nominated the answer goes back the way the message came, which the
+ * client accepts (spec/connectivity.md C.11).
+ */
+static void noise_act(
+	struct connection *conn,
+	const struct noise_output *out,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote)
+{
+	for (unsigned i = 0; i < out->n_events; i++) {
+		switch (out->events[i].type) {
+		case NOISE_EVENT_KEYPAIR_READY:
+			keypair_hand_over(conn, &out->events[i]);
+			break;
+		case NOISE_EVENT_SEND_KEEPALIVE:
+			break; // the worker does, on a keypair of an initiator
+		case NOISE_EVENT_EXPIRED:
+			fail(conn, "wireguard_expired");
+			return;
+		}
+	}
+	if (out->size == 0)
+		return;
+	if (conn->has_path) {
+		local = &conn->local;
+		remote = &conn->remote;
+	}
+	if (local != NULL)
+		lane_send_udp(conn->gw->lane, local, remote, out->bytes, out->size);
+}
+
+static void idle_update(struct connection *conn, uint64_t now)
+{
+	uint64_t limit = IDLE_AFTER_S * conn->gw->tsc_hz;
+	struct dp_client_stats stats;
+	uint64_t last, tsc;
+	bool is_idle;
+
+	if (now < conn->idle_check)
+		return;
+	conn->idle_check = now + IDLE_CHECK_S * NSEC_PER_S;
+	if (!dp_client_stats_get(conn->gw->dp, conn->slot, &stats))
+		return;
+	last = stats.last_rx_tsc > stats.last_tx_tsc ? stats.last_rx_tsc : stats.last_tx_tsc;
+	tsc = rte_rdtsc();
+	is_idle = conn->has_path && tsc > last && tsc - last > limit;
+	if (is_idle != conn->is_idle) {
+		conn->is_idle = is_idle;
+		ice_agent_set_idle(conn->agent, now, is_idle);
+	}
+}
+
+// Everything that is due, then the next deadline.
+static void on_timer(uv_timer_t *timer)
+{
+	struct connection *conn = timer->data;
+	struct noise_output out;
+	uint64_t now = gw_now_ns();
+
+	idle_update(conn, now);
+	ice_agent_handle_timeout(conn->agent, now);
+	pump_ice(conn);
+	if (!conn->is_up)
+		return;
+	noise_peer_handle_timeout(&conn->peer, now, &out);
+	noise_act(conn, &out, NULL, NULL);
+	noise_output_wipe(&out);
+	if (conn->is_up)
+		timer_update(conn);
+}
+
+static bool credentials_set(struct credentials *out, const struct connection_params *params)
+{
+	const char *const texts[] = {
+		params->local_ufrag,
+		params->local_pwd,
+		params->remote_ufrag,
+		params->remote_pwd,
+	};
+	char *const fields[] = {
+		out->local_ufrag,
+		out->local_pwd,
+		out->remote_ufrag,
+		out->remote_pwd,
+	};
+
+	// Compared with memcmp, so every byte counts.
+	memset(out, 0, sizeof(*out));
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		size_t size = strlen(texts[i]);
+
+		if (size == 0 || size >= CREDENTIAL_SIZE)
+			return false;
+		memcpy(fields[i], texts[i], size);
+	}
+	memcpy(out->public_key, params->public_key, NOISE_KEY_SIZE);
+	memcpy(out->preshared_key, params->preshared_key, NOISE_KEY_SIZE);
+	return true;
+}
+
+static void random_bytes(void *, void *buf, size_t size)
+{
+	randombytes_buf(buf, size);
+}
+
+static struct ice_agent *agent_create(struct connection *conn, uint64_t now)
+{
+	struct ice_config config = {
+		.role = ICE_ROLE_CONTROLLED,
+		.profile = ICE_PROFILE_SERVER,
+		.local_ufrag = conn->cred.local_ufrag,
+		.local_pwd = conn->cred.local_pwd,
+		.remote_ufrag = conn->cred.remote_ufrag,
+		.remote_pwd = conn->cred.remote_pwd,
+		.random = random_bytes,
+		.mac = conn->gw->stun_mac,
+		.table = conn->gw->ice,
+		.user = conn,
+	};
+
+	randombytes_buf(&config.tie_breaker, sizeof(config.tie_breaker));
+	return ice_agent_create(&config, now);
+}
+
+static int bring_up(struct connection *conn, uint64_t now)
+{
+	struct noise_peer_config config = {
+		.public_key = conn->cred.public_key,
+		.psk = conn->cred.preshared_key,
+		.connection = conn->slot,
+		.timing = NOISE_TIMING_ICE,
+		.last_timestamp = conn->last_timestamp,
+	};
+	struct ip_addr hosts[KERNEL_HOSTS_MAX];
+	size_t n_hosts;
+	int rc;
+
+	rc = noise_peer_init(&conn->peer, conn->gw->node, now, &config);
+	if (rc < 0)
+		return rc;
+	rc = noise_node_peer_add(conn->gw->node, &conn->peer);
+	if (rc < 0)
+		goto err_peer;
+	conn->agent = agent_create(conn, now);
+	if (conn->agent == NULL) {
+		rc = -errno;
+		goto err_peer;
+	}
+	conn->is_up = true;
+	conn->idle_check = now + IDLE_AFTER_S * NSEC_PER_S;
+	n_hosts = kernel_wan_addrs(conn->gw->kernel, hosts);
+	for (size_t i = 0; i < n_hosts; i++)
+		connection_host_add(conn, &hosts[i]);
+	conn->gw->stats.connections_opened++;
+	return 0;
+
+err_peer:
+	noise_peer_fini(&conn->peer);
+	return rc;
+}
+
+int connection_upsert(struct connection *conn, const struct connection_params *params)
+{
+	struct noise_peer *holder;
+	uint64_t now = gw_now_ns();
+	struct credentials cred;
+	int rc;
+
+	if (!credentials_set(&cred, params))
+		return err_set(EINVAL);
+	if (conn->is_up && memcmp(&cred, &conn->cred, sizeof(cred)) == 0) {
+		ice_agent_rearm(conn->agent, now);
+		pump_ice(conn);
+		if (conn->is_up)
+			timer_update(conn);
+		sodium_memzero(&cred, sizeof(cred));
+		return conn->is_up ? 0 : err_set(ECONNABORTED);
+	}
+	// Another client with this key would make handshakes ambiguous.
+	holder = noise_node_peer_by_key(conn->gw->node, cred.public_key);
+	if (holder != NULL && holder != &conn->peer)
+		return err_set(EEXIST);
+	take_down(conn, true);
+	if (memcmp(cred.public_key, conn->cred.public_key, NOISE_KEY_SIZE) != 0)
+		conn->last_timestamp = (struct tai64n){0};
+	conn->cred = cred;
+	sodium_memzero(&cred, sizeof(cred));
+	rc = bring_up(conn, now);
+	if (rc < 0)
+		return err_set(-rc);
+	pump_ice(conn);
+	timer_update(conn);
+	return 0;
+}
+
+void connection_announce(struct connection *conn)
+{
+	struct ice_candidate locals[ICE_LOCALS_MAX];
+	char texts[ICE_LOCALS_MAX][ICE_CANDIDATE_TEXT_SIZE];
+	const char *lines[ICE_LOCALS_MAX];
+	size_t n, n_lines = 0;
+
+	if (!conn->is_up)
+		return;
+	n = ice_agent_list_locals(conn->agent, locals, ICE_LOCALS_MAX);
+	for (size_t i = 0; i < n; i++) {
+		if (ice_candidate_format(&locals[i], conn->cred.local_ufrag, texts[i]) > 0)
+			lines[n_lines++] = texts[i];
+	}
+	if (n_lines > 0)
+		portal_candidates_send(conn->gw, &conn->client->id, lines, n_lines);
+}
+
+void connection_candidate(struct connection *conn, const char *line, bool is_withdrawn)
+{
+	uint64_t now = gw_now_ns();
+	int rc;
+
+	if (!conn->is_up)
+		return;
+	rc = is_withdrawn ? ice_agent_remove_remote_text(conn->agent, now, line)
+			  : ice_agent_add_remote_text(conn->agent, now, line);
+	if (rc < 0)
+		LOG_LIMITED(DEBUG, "candidate skipped: %s", strerror(-rc));
+	pump_ice(conn);
+	if (conn->is_up)
+		timer_update(conn);
+}
+
+void connection_host_add(struct connection *conn, const struct ip_addr *addr)
+{
+	struct ice_candidate candidate = {
+		.kind = ICE_KIND_HOST,
+		.addr = {.addr = *addr, .port = conn->gw->config->udp_port},
+	};
+	int rc;
+
+	candidate.base = candidate.addr;
+	if (!conn->is_up)
+		return;
+	rc = ice_agent_add_local(conn->agent, gw_now_ns(), &candidate, false, NULL);
+	if (rc < 0 && rc != -EEXIST)
+		LOG(WARNING, "ice_agent_add_local: %s", strerror(-rc));
+}
+
+void connection_stun(
+	struct gw *gw,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	const void *data,
+	size_t size)
+{
+	struct ice_agent *agent = NULL;
+	struct connection *conn;
+	enum ice_rx rx;
+
+	rx = ice_table_handle_packet(gw->ice, gw_now_ns(), local, remote, data, size, &agent);
+	gw->stats.ice[rx]++;
+	if (agent == NULL)
+		return;
+	conn = ice_agent_user(agent);
+	pump_ice(conn);
+	if (conn->is_up)
+		timer_update(conn);
+}
+
+void connection_handshake(
+	struct gw *gw,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	const void *data,
+	size_t size)
+{
+	struct noise_peer *peer = NULL;
+	struct noise_output out;
+	struct connection *conn;
+	enum noise_verdict v;
+
+	v = noise_node_handle_handshake(gw->node, gw_now_ns(), remote, data, size, &peer, &out);
+	gw->stats.noise[v]++;
+	if (peer != NULL) {
+		conn = peer_connection(peer);
+		noise_act(conn, &out, local, remote);
+		if (conn->is_up)
+			timer_update(conn);
+	} else if (out.size > 0) {
+		lane_send_udp(gw->lane, local, remote, out.bytes, out.size);
+	}
+	noise_output_wipe(&out);
+}
+
+void connection_keypair_confirmed(struct connection *conn, uint32_t local_index)
+{
+	char id[UUID_TEXT_SIZE];
+
+	if (!conn->is_up)
+		return;
+	noise_peer_note_keypair_confirmed(&conn->peer, gw_now_ns(), local_index);
+	timer_update(conn);
+	LOG(DEBUG, "session confirmed client=%s", short_id(conn, id));
+}
+
+void connection_handshake_due(struct connection *conn)
+{
+	struct noise_output out;
+
+	if (!conn->is_up)
+		return;
+	if (noise_peer_rekey(&conn->peer, gw_now_ns(), &out) == 0)
+		noise_act(conn, &out, NULL, NULL);
+	noise_output_wipe(&out);
+	if (conn->is_up)
+		timer_update(conn);
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The Sallyport authors
+
+#pragma once
+
+#include "acl/acl.h"
+#include "control/access/access.h"
+#include "control/gateway/lane.h"
+#include "control/noise/node.h"
+#include "control/ops/config.h"
+#include "control/path/ice_table.h"
+#include "control/portal/candidates_hold.h"
+#include "control/portal/gateway_messages.h"
+#include "control/portal/session.h"
+#include "dataplane/worker/dp.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+/**
+ * The gateway's control core: one libuv loop on the main lcore that owns all long-lived state and
+ * drives the sans-IO libraries.
+ *
+ *   portal session --messages--> portal.c --> access (who may what) --> policies -> workers
+ *                                   |
+ *                                   +-------> connection.c: ICE agent + WireGuard peer per client
+ *   workers --punt--> punt.c --STUN, handshakes--> connection.c --datagrams--> lane.c --> workers
+ *                        +-----frames, tunnel packets----> kernel.c (TAPs, TUN, netlink)
+ *
+ * Thread-safety: everything here runs on the loop's thread.
+ */
+
+struct kernel;
+
+/** Counters of the control core, beside those of the workers. */
+struct gw_stats {
+	uint64_t ice[ICE_RX_COUNT];
+	uint64_t noise[NOISE_VERDICT_COUNT];
+	uint64_t portal_refused; // messages with a bad field
+	uint64_t authorized; // authorizations granted or refreshed
+	uint64_t connections_opened, connections_failed;
+	uint64_t kernel_refused; // frames and requests that the kernel did not take
+};
+
+struct gw {
+	const struct config *config;
+	uv_loop_t *loop;
+	struct dp *dp;
+	struct lane *lane;
+	struct acl_registry *registry;
+	struct access *access;
+	struct noise_node *node;
+	struct stun_mac *stun_mac;
+	struct ice_table *ice;
+	struct session *session;
+	struct candidates_hold *hold;
+	struct kernel *kernel;
+
+	struct ip_addr tunnel_v4, tunnel_v6; // from init; no family before
+	uint64_t tsc_hz;
+
+	uv_prepare_t prepare; // drains the workers' rings before the loop sleeps
+	uv_check_t check;
+	uv_idle_t idle; // keeps the loop awake while there is more to drain
+	uv_poll_t wake; // the workers' eventfd
+	uv_timer_t access_timer;
+	uv_timer_t housekeeping;
+	uv_signal_t signals[2];
+	uv_timer_t shutdown_timer;
+
+	bool is_stopping;
+	bool is_forgetting; // the client left by itself: no goodbye
+	size_t n_connections; // connection objects alive, closing ones included
+	int exit_code;
+	struct gw_stats stats;
+};
+
+/** Monotonic, suspend aware; what every sans-IO module is given as now. */
+uint64_t gw_now_ns(void);
+
+/**
+ * Builds the control core around a data plane that exists but does not run yet. Borrows
+ * @p config and @p dp. @return 0, -errno after one log line
+ */
+[[nodiscard]] int gw_init(struct gw *gw, const struct config *config, struct dp *dp);
+/** Connects to the portal and runs until a signal or a fatal answer. @return the exit code */
+int gw_run(struct gw *gw);
+/** After the workers have stopped. Accepts a partially built gateway. */
+void gw_fini(struct gw *gw);
+/** Says goodbye to every client, closes the portal session and lets gw_run() return within a second. */
+void gw_stop(struct gw *gw, int exit_code);
+
+/** Handles a message of the portal; errors are logged and change nothing. */
+void portal_message(struct gw *gw, const char *event, const json_t *payload);
+/** Sends the candidate changes that were held while the portal was away. */
+void portal_flush_held(struct gw *gw);
+/** Announces or withdraws candidate lines of a client, or holds them while the portal is away. */
+void portal_candidates_send(
+	struct gw *gw,
+	const struct uuid *client_id,
+	const char *const *lines,
+	size_t n_lines);
+
+/** Drains events and punted packets up to a bound. @return whether more may be waiting */
+bool punt_drain(struct gw *gw);
+
+/** Arms the expiry timer after anything in access changed. */
+void gw_access_timer_update(struct gw *gw);
