@@ -254,15 +254,38 @@ struct dp *dp_create(const struct dp_config *config)
 	return dp;
 }
 
+static void ports_stop(struct dp *dp)
+{
+	for (size_t i = 0; dp->ports != NULL && i < dp->config.n_ports; i++)
+		port_stop(&dp->ports[i]);
+}
+
+static int ports_start(struct dp *dp)
+{
+	for (size_t i = 0; i < dp->config.n_ports; i++) {
+		int rc = port_start(&dp->ports[i]);
+
+		if (rc < 0) {
+			ports_stop(dp);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+struct worker *dp_start_inline(struct dp *dp)
+{
+	int rc = ports_start(dp);
+
+	return rc == 0 ? dp->worker : err_set_null(-rc);
+}
+
 int dp_start(struct dp *dp)
 {
-	int rc;
+	int rc = ports_start(dp);
 
-	for (size_t i = 0; i < dp->config.n_ports; i++) {
-		rc = port_start(&dp->ports[i]);
-		if (rc < 0)
-			goto err_ports;
-	}
+	if (rc < 0)
+		return rc;
 	atomic_store(&dp->worker->is_stopping, false);
 	rc = rte_eal_remote_launch(worker_main, dp->worker, dp->config.worker_lcore);
 	if (rc < 0) {
@@ -270,14 +293,11 @@ int dp_start(struct dp *dp)
 		    "rte_eal_remote_launch failed lcore=%u error=\"%s\"",
 		    dp->config.worker_lcore,
 		    rte_strerror(-rc));
-		goto err_ports;
+		ports_stop(dp);
+		return rc;
 	}
 	dp->is_running = true;
 	return 0;
-err_ports:
-	for (size_t i = 0; i < dp->config.n_ports; i++)
-		port_stop(&dp->ports[i]);
-	return rc;
 }
 
 void dp_stop(struct dp *dp)
@@ -288,8 +308,7 @@ void dp_stop(struct dp *dp)
 	channel_kick_worker(&dp->channel);
 	rte_eal_wait_lcore(dp->config.worker_lcore);
 	dp->is_running = false;
-	for (size_t i = 0; i < dp->config.n_ports; i++)
-		port_stop(&dp->ports[i]);
+	ports_stop(dp);
 }
 
 void dp_destroy(struct dp *dp)

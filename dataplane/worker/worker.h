@@ -171,6 +171,12 @@ struct worker *worker_create(const struct worker_config *config);
 /** Wipes keys and frees everything, waiting packets included. NULL is allowed. */
 void worker_destroy(struct worker *w);
 
+/**
+ * Instead of dp_start(): starts the ports and hands out the worker for the caller to run itself
+ * with worker_run_once(). For tests and benchmarks. @return NULL with errno
+ */
+struct worker *dp_start_inline(struct dp *dp);
+
 /** The lcore function: loops until is_stopping, then drains. @param arg struct worker */
 int worker_main(void *arg);
 /** One loop at @p now without sleeping. @return how much work there was */
