@@ -2,7 +2,6 @@
 // Copyright 2026 The Sallyport authors
 
 #include "dataplane/stage/checksum.h"
-
 #include "tests/unit/stage/packet.h"
 #include "tests/unit/unit.h"
 
@@ -89,7 +88,8 @@ static void verifies(void **)
 
 static void udp_zero_checksum(void **)
 {
-	struct packet p4 = packet_udp(C4, 1, S4, 2, NULL, 8), p6 = packet_udp(C6, 1, S6, 2, NULL, 8);
+	struct packet p4 = packet_udp(C4, 1, S4, 2, NULL, 8),
+		      p6 = packet_udp(C6, 1, S6, 2, NULL, 8);
 	struct ip_view v;
 
 	p4.bytes[26] = p4.bytes[27] = 0;

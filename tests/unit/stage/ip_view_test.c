@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
-#include "dataplane/stage/ip_view.h"
-
 #include "acl/acl.h"
+#include "dataplane/stage/ip_view.h"
 #include "tests/unit/stage/packet.h"
 #include "tests/unit/unit.h"
 
@@ -50,7 +49,8 @@ struct sample {
 
 static struct sample samples[10];
 
-[[gnu::noinline]] static void sample_add(size_t i, struct packet p, uint8_t class_, uint16_t sport, uint16_t dport)
+[[gnu::noinline]] static void
+sample_add(size_t i, struct packet p, uint8_t class_, uint16_t sport, uint16_t dport)
 {
 	samples[i] = (struct sample){.class_ = class_, .sport = sport, .dport = dport};
 	samples[i].p = p;
@@ -121,7 +121,8 @@ static void truncated_at_every_byte(void **)
 					samples[i].class_ == ACL_CLASS_OTHER
 					|| (samples[i].class_ != ACL_CLASS_UDP
 					    && size - v.l4
-						    >= (samples[i].class_ == ACL_CLASS_TCP ? 20u : 8u)));
+						    >= (samples[i].class_ == ACL_CLASS_TCP ? 20u
+											   : 8u)));
 		}
 	}
 }
@@ -143,12 +144,23 @@ static void each_length_off_by_one(void **)
 		size_t sample, at;
 		int add;
 	} edits[] = {
-		{0, 3, 1}, {0, 3, -1}, {1, 5, 1}, {1, 5, -1}, // total_length, payload_len
-		{0, 25, 1}, {0, 25, -1}, {1, 45, 1}, {1, 45, -1}, // udp length
-		{0, 0, -1}, {0, 0, 15 - 5}, // IHL 4, IHL 15
-		{2, 32, -16}, {3, 52, -16}, // TCP data offset 4
-		{2, 32, 16 * 2}, {3, 52, 16 * 2}, // TCP data offset beyond the packet
-		{0, 0, 0x10}, {0, 0, -0x10}, {1, 0, 0x10}, // versions 5, 3, 7
+		{0, 3, 1},
+		{0, 3, -1},
+		{1, 5, 1},
+		{1, 5, -1}, // total_length, payload_len
+		{0, 25, 1},
+		{0, 25, -1},
+		{1, 45, 1},
+		{1, 45, -1}, // udp length
+		{0, 0, -1},
+		{0, 0, 15 - 5}, // IHL 4, IHL 15
+		{2, 32, -16},
+		{3, 52, -16}, // TCP data offset 4
+		{2, 32, 16 * 2},
+		{3, 52, 16 * 2}, // TCP data offset beyond the packet
+		{0, 0, 0x10},
+		{0, 0, -0x10},
+		{1, 0, 0x10}, // versions 5, 3, 7
 	};
 
 	for (size_t i = 0; i < COUNT_OF(edits); i++) {
@@ -197,9 +209,9 @@ static void ipv4_options_and_fragments(void **)
 static void ipv6_extension_headers(void **)
 {
 	static const uint8_t chain[] = {
-		60, 0, 1, 4, 0, 0, 0, 0, // hop-by-hop, next: destination options
-		44, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // 16 bytes, next: fragment
-		17, 0, 0, 0, 0, 0, 0, 9, // atomic fragment, next: UDP
+		60,   0,    1, 4,  0, 0, 0, 0, // hop-by-hop, next: destination options
+		44,   1,    1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, // 16 bytes, next: fragment
+		17,   0,    0, 0,  0, 0, 0, 9, // atomic fragment, next: UDP
 		0x15, 0x19, 0, 81, 0, 8, 0, 0, // UDP
 	};
 	struct packet p = packet_proto(C6, S6, 0, sizeof(chain));
@@ -270,14 +282,22 @@ static void ranges(void **)
 		const char *addr;
 		bool is_tunnel, is_multicast;
 	} rows[] = {
-		{"100.64.0.0", true, false},	      {"100.95.255.255", true, false},
-		{"100.96.0.0", false, false},	      {"100.63.255.255", false, false},
-		{"224.0.0.251", false, true},	      {"239.255.255.255", false, true},
-		{"240.0.0.1", false, false},	      {"223.255.255.255", false, false},
-		{"fd00:2021:1111::", true, false},    {"fd00:2021:1111::1f:ffff", true, false},
-		{"fd00:2021:1111::20:0", false, false}, {"fd00:2021:1112::1", false, false},
-		{"fd00:2021:1111:8000::1", false, false}, {"ff02::fb", false, true},
-		{"fd00:2021:1111::f:ffff", true, false}, {"fe80::1", false, false},
+		{"100.64.0.0", true, false},
+		{"100.95.255.255", true, false},
+		{"100.96.0.0", false, false},
+		{"100.63.255.255", false, false},
+		{"224.0.0.251", false, true},
+		{"239.255.255.255", false, true},
+		{"240.0.0.1", false, false},
+		{"223.255.255.255", false, false},
+		{"fd00:2021:1111::", true, false},
+		{"fd00:2021:1111::1f:ffff", true, false},
+		{"fd00:2021:1111::20:0", false, false},
+		{"fd00:2021:1112::1", false, false},
+		{"fd00:2021:1111:8000::1", false, false},
+		{"ff02::fb", false, true},
+		{"fd00:2021:1111::f:ffff", true, false},
+		{"fe80::1", false, false},
 	};
 
 	for (size_t i = 0; i < COUNT_OF(rows); i++) {

@@ -201,8 +201,7 @@ struct packet packet_icmp(
 	return p;
 }
 
-struct packet
-packet_echo(const char *src, const char *dst, bool is_reply, uint16_t id, size_t size)
+struct packet packet_echo(const char *src, const char *dst, bool is_reply, uint16_t id, size_t size)
 {
 	bool is_v6 = strchr(src, ':') != NULL;
 	uint8_t type = is_v6 ? (is_reply ? 129 : 128) : (is_reply ? 0 : 8);

@@ -105,8 +105,7 @@ static void rings_create(struct world *wd, int port, const char **device)
 	wd->tx[port] = rte_ring_create(name, 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 	assert_non_null(wd->rx[port]);
 	assert_non_null(wd->tx[port]);
-	assert_true(
-		rte_eth_from_rings(names[port], &wd->rx[port], 1, &wd->tx[port], 1, 0) >= 0);
+	assert_true(rte_eth_from_rings(names[port], &wd->rx[port], 1, &wd->tx[port], 1, 0) >= 0);
 	*device = devices[port];
 }
 
@@ -233,8 +232,7 @@ static struct ip_endpoint client_outer(const struct world *wd, uint32_t slot)
 {
 	char text[64];
 
-	snprintf(
-		text, sizeof(text), wd->is_path_v6 ? "2001:db8:9::%x" : "198.51.100.%u", slot + 7);
+	snprintf(text, sizeof(text), wd->is_path_v6 ? "2001:db8:9::%x" : "198.51.100.%u", slot + 7);
 	return (struct ip_endpoint){.addr = addr_of(text), .port = WORLD_CLIENT_PORT};
 }
 
@@ -264,8 +262,7 @@ void world_client_add(struct world *wd, uint32_t slot)
 	world_run(wd);
 }
 
-struct world_keys
-world_keypair_add(struct world *wd, uint32_t slot, uint8_t n, bool is_initiator)
+struct world_keys world_keypair_add(struct world *wd, uint32_t slot, uint8_t n, bool is_initiator)
 {
 	struct world_keys k = {
 		.gateway_index = slot << 8 | n,
@@ -274,12 +271,13 @@ world_keypair_add(struct world *wd, uint32_t slot, uint8_t n, bool is_initiator)
 	struct dp_cmd cmd = {
 		.type = DP_CMD_KEYPAIR_ADD,
 		.slot = slot,
-		.keypair_add = {
-			.local_index = k.gateway_index,
-			.remote_index = k.client_index,
-			.is_initiator = is_initiator,
-			.created_tsc = wd->now,
-		},
+		.keypair_add =
+			{
+				.local_index = k.gateway_index,
+				.remote_index = k.client_index,
+				.is_initiator = is_initiator,
+				.created_tsc = wd->now,
+			},
 	};
 
 	memset(k.to_gateway, (int)(slot * 16 + n), sizeof(k.to_gateway));
@@ -358,8 +356,7 @@ size_t world_seal(struct world_keys *k, const uint8_t *inner, size_t size, uint8
 	return 16 + (size_t)sealed;
 }
 
-struct packet
-world_outer(const struct world *wd, uint32_t slot, const void *payload, size_t size)
+struct packet world_outer(const struct world *wd, uint32_t slot, const void *payload, size_t size)
 {
 	char from[64], to[64];
 	struct ip_endpoint a = client_outer(wd, slot), b = gateway_outer(wd);

@@ -77,8 +77,7 @@ void world_wait(struct world *wd, double seconds);
 /** CLIENT_ADD and PATH_SET. */
 void world_client_add(struct world *wd, uint32_t slot);
 /** KEYPAIR_ADD; number @p n makes keys and indices. */
-struct world_keys
-world_keypair_add(struct world *wd, uint32_t slot, uint8_t n, bool is_initiator);
+struct world_keys world_keypair_add(struct world *wd, uint32_t slot, uint8_t n, bool is_initiator);
 /** Publishes what the client may reach: CIDR resources; none: an empty set. */
 void world_policy_set(struct world *wd, uint32_t slot, const struct acl_resource *r, size_t n);
 /** Everything on the LAN without filters, until @p expires_tsc. */
@@ -89,8 +88,7 @@ void world_fib_set(struct world *wd, const uint8_t *silent_mac, bool is_failed);
 /** The UDP payload of a data message. */
 size_t world_seal(struct world_keys *k, const uint8_t *inner, size_t size, uint8_t *out);
 /** A frame to the gateway's WAN port, from the client in @p slot. */
-struct packet
-world_outer(const struct world *wd, uint32_t slot, const void *payload, size_t size);
+struct packet world_outer(const struct world *wd, uint32_t slot, const void *payload, size_t size);
 /** Puts frames on the wire; nothing runs yet. */
 void world_wan_put(struct world *wd, const struct packet *frame);
 void world_lan_put(struct world *wd, const struct packet *ip);
