@@ -38,6 +38,31 @@ tap_run() {
 	return "$rc"
 }
 
+# tap_program COMMAND...: a program that prints verdict lines itself; they count like ours. Its
+# standard error goes to program.log.
+tap_program() {
+	local line rc
+	"$@" >program.out 2>program.log &
+	tap_pid=$!
+	while IFS= read -r line; do
+		case "$line" in
+		'ok - '*) tap_steps=$((tap_steps + 1)) ;;
+		'not ok - '*) tap_steps=$((tap_steps + 1)) tap_failed=$((tap_failed + 1)) ;;
+		esac
+		echo "$line"
+	done < <(tail -n +1 -s 0.1 --pid="$tap_pid" -f program.out)
+	wait "$tap_pid"
+	rc=$?
+	# A program that died says so by its status alone.
+	if [ "$rc" -gt 1 ]; then
+		tap_verdict "${2##*/}" "$rc" "$(tail -n 1 program.log)"
+	elif [ "$rc" = 1 ] && ! grep -q '^not ok - ' program.out; then
+		tap_verdict "${2##*/}" "$rc" "$(tail -n 1 program.log)"
+	fi
+	[ "$rc" = 0 ] || [ -z "${LAB_VERBOSE:-}" ] || cat program.log
+	return "$rc"
+}
+
 # tap_end: the last line; ends the script.
 tap_end() {
 	if [ "$tap_failed" != 0 ] && [ -n "${LAB_VERBOSE:-}" ]; then

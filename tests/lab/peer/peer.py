@@ -76,6 +76,8 @@ class Tunnel:
                     return
                 continue  # ICMP errors of a gateway that is not there
             with self.condition:
+                if self.is_closed:
+                    return
                 self._step(data, source[:2] if data is not None else None, time.monotonic())
 
     def _step(self, data, source, now):
@@ -188,8 +190,9 @@ class Tunnel:
         self.send_inner(GOODBYE)
 
     def close(self):
-        self.is_closed = True
-        self.sock.close()
+        with self.condition:
+            self.is_closed = True
+            self.sock.close()
 
 
 class Peer:

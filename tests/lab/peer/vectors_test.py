@@ -86,6 +86,8 @@ class WebSocket(unittest.TestCase):
 
     def test_round_trip(self):
         a, b = socket.socketpair()
+        self.addCleanup(a.close)
+        self.addCleanup(b.close)
         client, server = ws.Connection(a, True), ws.Connection(b, False)
         for size in (0, 1, 125, 126, 65535, 65536):
             for one, other in ((client, server), (server, client)):
