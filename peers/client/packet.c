@@ -3,6 +3,8 @@
 
 #include "peers/client/packet.h"
 
+#include "peers/client/checksum.h"
+
 #include <netinet/in.h>
 #include <string.h>
 
@@ -307,23 +309,6 @@ packet_icmp_classify(const struct packet_view *p, struct packet_icmp_error *out)
 	return PACKET_ICMP_ERROR;
 }
 
-// RFC 1071, over big-endian words; @p sum starts with the pseudo header or 0.
-static uint32_t checksum_add(uint32_t sum, const uint8_t *data, size_t size)
-{
-	for (; size > 1; data += 2, size -= 2)
-		sum += get_u16(data);
-	if (size == 1)
-		sum += (uint32_t)data[0] << 8;
-	return sum;
-}
-
-static uint16_t checksum_finish(uint32_t sum)
-{
-	while (sum >> 16 != 0)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
 static size_t prohibited_v4_build(const struct packet_view *p, uint8_t *out)
 {
 	size_t quote = (size_t)(p->data[0] & 0x0f) * 4 + 8;
@@ -339,18 +324,18 @@ static size_t prohibited_v4_build(const struct packet_view *p, uint8_t *out)
 	out[9] = IPPROTO_ICMP;
 	memcpy(out + 12, p->data + 16, 4);
 	memcpy(out + 16, p->data + 12, 4);
-	put_u16(out + 10, checksum_finish(checksum_add(0, out, IPV4_HEADER_MIN)));
+	checksum_store(out + 10, checksum_add(0, out, IPV4_HEADER_MIN));
 	out[20] = ICMP4_UNREACHABLE;
 	out[21] = ICMP4_CODE_PROHIBITED;
 	memcpy(out + 28, p->data, quote);
-	put_u16(out + 22, checksum_finish(checksum_add(0, out + 20, ICMP_HEADER + quote)));
+	checksum_store(out + 22, checksum_add(0, out + 20, ICMP_HEADER + quote));
 	return size;
 }
 
 static size_t prohibited_v6_build(const struct packet_view *p, uint8_t *out)
 {
 	size_t quote = p->size;
-	uint32_t sum;
+	uint64_t sum;
 
 	if (quote > PACKET_SIZE_MAX - IPV6_HEADER - ICMP_HEADER)
 		quote = PACKET_SIZE_MAX - IPV6_HEADER - ICMP_HEADER;
@@ -364,9 +349,8 @@ static size_t prohibited_v6_build(const struct packet_view *p, uint8_t *out)
 	out[40] = ICMP6_UNREACHABLE;
 	out[41] = ICMP6_CODE_PROHIBITED;
 	memcpy(out + 48, p->data, quote);
-	// RFC 8200 section 8.1 pseudo header: both addresses, length, next header.
-	sum = checksum_add((uint32_t)(ICMP_HEADER + quote) + IPPROTO_ICMPV6, out + 8, 32);
-	put_u16(out + 42, checksum_finish(checksum_add(sum, out + 40, ICMP_HEADER + quote)));
+	sum = checksum_pseudo(0, out, IPPROTO_ICMPV6, ICMP_HEADER + quote);
+	checksum_store(out + 42, checksum_add(sum, out + 40, ICMP_HEADER + quote));
 	return IPV6_HEADER + ICMP_HEADER + quote;
 }
 
@@ -406,8 +390,7 @@ uint8_t packet_ecn(const struct packet_view *p)
 void packet_ecn_merge(uint8_t *data, const struct packet_view *p, uint8_t outer_ecn)
 {
 	uint8_t inner = packet_ecn(p);
-	uint16_t before;
-	uint32_t sum;
+	uint8_t words[6]; // complements of checksum and old word, new word
 
 	if (outer_ecn != 3 || inner == 0 || inner == 3)
 		return;
@@ -415,11 +398,14 @@ void packet_ecn_merge(uint8_t *data, const struct packet_view *p, uint8_t outer_
 		data[1] |= 0x30;
 		return;
 	}
-	// RFC 1624: only the changed word, so that a wrong checksum stays wrong.
-	before = get_u16(data);
+	// RFC 1624: only the changed word counts, so that a wrong checksum stays wrong.
+	for (size_t i = 0; i < 2; i++) {
+		words[i] = (uint8_t)~data[10 + i];
+		words[2 + i] = (uint8_t)~data[i];
+	}
 	data[1] |= 3;
-	sum = (uint32_t)(uint16_t)~get_u16(data + 10) + (uint16_t)~before + get_u16(data);
-	put_u16(data + 10, checksum_finish(sum));
+	memcpy(words + 4, data, 2);
+	checksum_store(data + 10, checksum_add(0, words, sizeof(words)));
 }
 
 bool packet_is_multicast(const struct ip_addr *a)

@@ -38,10 +38,20 @@ void runtime_turn_begin(struct runtime *r)
 	r->now = clock_ns(CLOCK_BOOTTIME);
 }
 
+static void host_flush(struct runtime *r)
+{
+	size_t size = coalesce_finish(&r->to_host);
+	int rc = size > 0 ? tun_write(r->tun, r->to_host.frame, size) : 0;
+
+	if (rc < 0 && rc != -EAGAIN)
+		LOG_LIMITED(WARNING, "TUN write failed error=\"%s\"", strerror(-rc));
+}
+
 void runtime_turn_end(struct runtime *r)
 {
 	uint64_t deadline, now, wait_ms = 0;
 
+	host_flush(r);
 	sockets_flush(r->sockets);
 	if (r->is_stopping)
 		return;
@@ -195,10 +205,11 @@ static void op_udp_send(
 static void op_tun_send(void *ctx, const uint8_t *packet, size_t size)
 {
 	struct runtime *r = ctx;
-	int rc = tun_write(r->tun, packet, size);
 
-	if (rc < 0 && rc != -EAGAIN)
-		LOG_LIMITED(WARNING, "TUN write failed error=\"%s\"", strerror(-rc));
+	if (coalesce_add(&r->to_host, packet, size))
+		return;
+	host_flush(r);
+	coalesce_add(&r->to_host, packet, size);
 }
 
 static int op_interface_set(void *ctx, const struct ip_addr *v4, const struct ip_addr *v6)

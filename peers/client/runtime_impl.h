@@ -5,6 +5,7 @@
 
 #include "control/portal/session.h"
 #include "peers/client/client.h"
+#include "peers/client/coalesce.h"
 #include "peers/client/netlink.h"
 #include "peers/client/runtime.h"
 #include "peers/client/segment.h"
@@ -50,6 +51,7 @@ struct runtime {
 	bool was_up;
 	uint8_t packet[CLIENT_HEADROOM + SEGMENT_SIZE_MAX + CLIENT_TAILROOM];
 	uint8_t frame[SEGMENT_FRAME_MAX];
+	struct coalescer to_host;
 };
 
 /** Every callback begins with the time ... */

@@ -3,6 +3,8 @@
 
 #include "peers/client/segment.h"
 
+#include "peers/client/checksum.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <linux/virtio_net.h>
@@ -42,44 +44,6 @@ static void put_u32(uint8_t *p, uint32_t v)
 {
 	put_u16(p, v >> 16);
 	put_u16(p + 2, v);
-}
-
-// RFC 1071, which works in any byte order as long as the result is stored in the same.
-static uint64_t sum_add(uint64_t sum, const uint8_t *data, size_t size)
-{
-	uint32_t word;
-	uint16_t half = 0;
-
-	for (; size >= 4; data += 4, size -= 4) {
-		memcpy(&word, data, sizeof(word));
-		sum += word;
-	}
-	if (size >= 2) {
-		memcpy(&half, data, sizeof(half));
-		sum += half;
-		data += 2;
-		size -= 2;
-	}
-	if (size == 1) {
-		half = 0;
-		memcpy(&half, data, 1);
-		sum += half;
-	}
-	return sum;
-}
-
-static uint16_t sum_finish(uint64_t sum)
-{
-	while (sum >> 16 != 0)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)~sum;
-}
-
-static void sum_store(uint8_t *field, uint64_t sum)
-{
-	uint16_t folded = sum_finish(sum);
-
-	memcpy(field, &folded, sizeof(folded));
 }
 
 static bool is_v4(const uint8_t *packet)
@@ -140,7 +104,7 @@ static size_t whole_packet(struct segmenter *s, uint8_t *out)
 	memcpy(out, s->packet, s->size);
 	if (!s->needs_csum)
 		return s->size;
-	sum_store(field, sum_add(0, out + s->l4, s->size - s->l4));
+	checksum_store(field, checksum_add(0, out + s->l4, s->size - s->l4));
 	// RFC 768: zero would mean that there is no checksum.
 	if (s->csum_offset == UDP_CSUM_OFFSET && get_u16(field) == 0)
 		put_u16(field, 0xffff);
@@ -156,14 +120,13 @@ static void ip_finish(const struct segmenter *s, uint8_t *out, size_t size)
 	put_u16(out + 2, size);
 	put_u16(out + 4, get_u16(out + 4) + s->count);
 	put_u16(out + 10, 0);
-	sum_store(out + 10, sum_add(0, out, s->l4));
+	checksum_store(out + 10, checksum_add(0, out, s->l4));
 }
 
 static void tcp_finish(const struct segmenter *s, uint8_t *out, size_t size, bool is_last)
 {
 	uint8_t *tcp = out + s->l4;
 	size_t l4_size = size - s->l4;
-	uint8_t pseudo[4] = {0, IPPROTO_TCP};
 	uint64_t sum;
 
 	put_u32(tcp + 4, get_u32(tcp + 4) + (uint32_t)s->pos);
@@ -171,11 +134,9 @@ static void tcp_finish(const struct segmenter *s, uint8_t *out, size_t size, boo
 		tcp[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	if (s->count > 0)
 		tcp[13] &= (uint8_t)~TCP_CWR;
-	put_u16(pseudo + 2, l4_size);
 	put_u16(tcp + TCP_CSUM_OFFSET, 0);
-	sum = sum_add(0, pseudo, sizeof(pseudo));
-	sum = is_v4(out) ? sum_add(sum, out + 12, 8) : sum_add(sum, out + 8, 32);
-	sum_store(tcp + TCP_CSUM_OFFSET, sum_add(sum, tcp, l4_size));
+	sum = checksum_pseudo(0, out, IPPROTO_TCP, l4_size);
+	checksum_store(tcp + TCP_CSUM_OFFSET, checksum_add(sum, tcp, l4_size));
 }
 
 size_t segment_next(struct segmenter *s, uint8_t out[SEGMENT_SIZE_MAX])

@@ -6,7 +6,6 @@
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "peers/client/netlink.h"
-#include "peers/client/segment.h"
 
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -14,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define LOG_AREA "client.tun"
@@ -242,13 +240,7 @@ ssize_t tun_read(struct tun *t, uint8_t *frame, size_t size)
 	return n >= 0 ? n : -errno;
 }
 
-int tun_write(struct tun *t, const uint8_t *packet, size_t size)
+int tun_write(struct tun *t, const uint8_t *frame, size_t size)
 {
-	uint8_t header[SEGMENT_HEADER_SIZE] = {0};
-	const struct iovec iov[] = {
-		{header, sizeof(header)},
-		{(uint8_t *)(uintptr_t)packet, size},
-	};
-
-	return writev(t->fd, iov, 2) >= 0 ? 0 : -errno;
+	return write(t->fd, frame, size) >= 0 ? 0 : -errno;
 }

@@ -66,5 +66,5 @@ unsigned tun_ifindex(const struct tun *t);
  * @return bytes, -EAGAIN when there is none, -errno
  */
 [[nodiscard]] ssize_t tun_read(struct tun *t, uint8_t *frame, size_t size);
-/** Writes one packet; when the queue is full it is lost, as on any link. @return 0, -errno */
-[[nodiscard]] int tun_write(struct tun *t, const uint8_t *packet, size_t size);
+/** Writes one frame; when the queue is full it is lost, as on any link. @return 0, -errno */
+[[nodiscard]] int tun_write(struct tun *t, const uint8_t *frame, size_t size);
