@@ -138,6 +138,19 @@ static void prohibited_handle(struct client *c, uint64_t now, const struct packe
 		client_authorization_request(c, now, r, "prohibited");
 }
 
+// Without the local filter also a refusal of what stray_gateway() let out: it comes from an address
+// that the gateway does not serve, but quotes a packet of ours.
+static bool is_allowed_source(struct client *c, struct gateway *g, const struct packet_view *p)
+{
+	struct packet_icmp_error error;
+
+	if (gateways_allows_source(c->gateways, g, c->resources, &p->src))
+		return true;
+	return !c->config.is_local_filter && packet_icmp_classify(p, &error) == PACKET_ICMP_ERROR
+		&& error.is_prohibited && ip_addr_eq(&error.quoted_src, &p->dst)
+		&& ip_addr_eq(&error.quoted_dst, &p->src);
+}
+
 static void inner_handle(
 	struct client *c,
 	uint64_t now,
@@ -164,8 +177,7 @@ static void inner_handle(
 		count(c, CLIENT_COUNTER_INNER_BAD_DESTINATION);
 		return;
 	}
-	if (c->config.is_local_filter
-	    && !gateways_allows_source(c->gateways, g, c->resources, &p.src)) {
+	if (!is_allowed_source(c, g, &p)) {
 		count(c, CLIENT_COUNTER_INNER_BAD_SOURCE);
 		return;
 	}

@@ -310,6 +310,25 @@ static void inner_checks(void **)
 	world_destroy(w);
 }
 
+// Without the local filter packets to nobody's address go out, and their refusal comes back; nothing
+// else from such an address does.
+static void stray(void **)
+{
+	struct world *w = connected(false, true);
+
+	world_host_send(w, "203.0.113.7", 80, "to nobody");
+	world_run(w, 0);
+	assert_int_equal(w->gateway.n_packets, 2);
+	assert_int_equal(w->n_requests, 1);
+	prohibited_say(w, "100.64.0.11", "203.0.113.7", 80);
+	assert_int_equal(w->n_host, 1);
+	assert_int_equal(w->n_requests, 1);
+	world_gateway_reply(w, "203.0.113.7", "100.64.0.11", "x");
+	assert_int_equal(w->n_host, 1);
+	assert_int_equal(world_counter(w, CLIENT_COUNTER_INNER_BAD_SOURCE), 1);
+	world_destroy(w);
+}
+
 static void goodbye_in(void **)
 {
 	struct world *w = connected(true, false);
@@ -605,17 +624,29 @@ static void ecn_copied(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(first_packet),		 cmocka_unit_test(second_resource_reuses),
-		cmocka_unit_test(not_ours_to_send),	 cmocka_unit_test(gateway_itself),
-		cmocka_unit_test(local_filter),		 cmocka_unit_test(prohibited_asks_again),
-		cmocka_unit_test(prohibited_conditions), cmocka_unit_test(prohibited_v6),
-		cmocka_unit_test(inner_checks),		 cmocka_unit_test(goodbye_in),
-		cmocka_unit_test(gateway_dies),		 cmocka_unit_test(replaced),
-		cmocka_unit_test(no_candidates),	 cmocka_unit_test(failures),
-		cmocka_unit_test(unsolicited),		 cmocka_unit_test(resource_deleted),
-		cmocka_unit_test(portal_returns),	 cmocka_unit_test(portal_away),
-		cmocka_unit_test(goodbye_out),		 cmocka_unit_test(idle_and_rekey),
-		cmocka_unit_test(hostile_datagrams),	 cmocka_unit_test(ecn_copied),
+		cmocka_unit_test(first_packet),
+		cmocka_unit_test(second_resource_reuses),
+		cmocka_unit_test(not_ours_to_send),
+		cmocka_unit_test(gateway_itself),
+		cmocka_unit_test(local_filter),
+		cmocka_unit_test(prohibited_asks_again),
+		cmocka_unit_test(prohibited_conditions),
+		cmocka_unit_test(prohibited_v6),
+		cmocka_unit_test(inner_checks),
+		cmocka_unit_test(stray),
+		cmocka_unit_test(goodbye_in),
+		cmocka_unit_test(gateway_dies),
+		cmocka_unit_test(replaced),
+		cmocka_unit_test(no_candidates),
+		cmocka_unit_test(failures),
+		cmocka_unit_test(unsolicited),
+		cmocka_unit_test(resource_deleted),
+		cmocka_unit_test(portal_returns),
+		cmocka_unit_test(portal_away),
+		cmocka_unit_test(goodbye_out),
+		cmocka_unit_test(idle_and_rekey),
+		cmocka_unit_test(hostile_datagrams),
+		cmocka_unit_test(ecn_copied),
 	};
 
 	if (sodium_init() < 0 || log_level_set("err") < 0)
