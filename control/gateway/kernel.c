@@ -7,11 +7,15 @@
 #include "control/base/log.h"
 #include "control/base/uv_cast.h"
 #include "control/gateway/connection.h"
+#include "dataplane/stage/ip_view.h"
 #include "kni/mirror.h"
 #include "kni/netlink.h"
 #include "kni/sysctl.h"
 #include "kni/tap.h"
 
+#include <rte_cycles.h>
+
+#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,25 +166,55 @@ static void on_tap(uv_poll_t *poll, int, int)
 	}
 }
 
-// What the host sends to a client: only from the tunnel addresses, only to a client's.
+// What the host says with another of its addresses is a resource's answer (spec/datapath.md 1.3).
+static bool is_authorized_reply(
+	const struct kernel *k,
+	const struct access_client *client,
+	const struct ip_view *view,
+	const uint8_t *packet,
+	const struct ip_addr *src)
+{
+	const struct acl_policy *policy = dp_policy_get(k->gw->dp, client->slot);
+	bool has_port = view->class_ == ACL_CLASS_TCP || view->class_ == ACL_CLASS_UDP;
+	struct acl_key key = {
+		.class_ = view->class_,
+		.family = view->family,
+		.port = has_port ? ntohs(view->sport) : 0,
+	};
+	struct ip_view quote;
+	uint16_t verdict;
+
+	if (policy == NULL || k->fib == NULL || !fib_is_local(k->fib, src))
+		return false;
+	if (ip_view_icmp(view, packet, &quote) == IP_ICMP_ERROR)
+		return true;
+	memcpy(key.addr, src->bytes, sizeof(key.addr));
+	acl_classify_burst(&policy->set, &key, &verdict, 1);
+	return verdict < ACL_VERDICT_UNREACHABLE && rte_rdtsc() < policy->expires_tsc[verdict];
+}
+
+// What the host sends to a client: from the tunnel addresses, or an answer of a host that the
+// client may reach; only to a client's address.
 static void tunnel_inject(struct kernel *k, const uint8_t *packet, size_t size)
 {
 	struct access_client *client;
 	struct ip_addr src, dst;
+	struct ip_view view;
 
-	if (size >= 20 && packet[0] >> 4 == 4) {
-		src = ip_addr_v4(packet + 12);
-		dst = ip_addr_v4(packet + 16);
-	} else if (size >= 40 && packet[0] >> 4 == 6) {
-		src = ip_addr_v6(packet + 8);
-		dst = ip_addr_v6(packet + 24);
+	if (ip_view_parse(&view, packet, (uint32_t)size) != IP_VERDICT_OK)
+		return;
+	if (view.family == IP_FAMILY_V4) {
+		src = ip_addr_v4(ip_view_src(&view, packet));
+		dst = ip_addr_v4(ip_view_dst(&view, packet));
 	} else {
-		return;
+		src = ip_addr_v6(ip_view_src(&view, packet));
+		dst = ip_addr_v6(ip_view_dst(&view, packet));
 	}
-	if (!ip_addr_eq(&src, &k->tun_v4) && !ip_addr_eq(&src, &k->tun_v6))
-		return;
 	client = access_by_addr(k->gw->access, &dst);
-	if (client != NULL)
+	if (client == NULL)
+		return;
+	if (ip_addr_eq(&src, &k->tun_v4) || ip_addr_eq(&src, &k->tun_v6)
+	    || is_authorized_reply(k, client, &view, packet, &src))
 		lane_send_inner(k->gw->lane, client->slot, packet, size);
 }
 

@@ -118,6 +118,7 @@ static struct dp *dataplane_create(const struct config *config)
 		.nat_port_first = config->nat_port_first,
 		.nat_port_last = config->nat_port_last,
 		.n_mbufs = config->n_mbufs,
+		.icmp_per_second = config->icmp_errors_per_second,
 	};
 
 	for (size_t i = 0; i < config->n_ports; i++) {

@@ -30,6 +30,7 @@ static const struct config defaults = {
 	.max_clients = 10000,
 	.max_flows = 1 << 20,
 	.n_mbufs = 32768,
+	.icmp_errors_per_second = 1000,
 };
 
 static void copy_text(struct conf *s, const struct conf_node *node, char *out, size_t size)
@@ -301,6 +302,7 @@ NUMBER_FIELD(udp_port, 1, 65535)
 NUMBER_FIELD(max_clients, 1, 1 << 24)
 NUMBER_FIELD(max_flows, 1024, 1 << 27)
 NUMBER_FIELD(n_mbufs, 1024, 1 << 24)
+NUMBER_FIELD(icmp_errors_per_second, 1, 1000000)
 
 static void parse_root(struct conf *s, struct config *config)
 {
@@ -313,6 +315,7 @@ static void parse_root(struct conf *s, struct config *config)
 		{"mbufs", parse_n_mbufs, false},
 		{"max_clients", parse_max_clients, false},
 		{"max_flows", parse_max_flows, false},
+		{"icmp_errors_per_second", parse_icmp_errors_per_second, false},
 		{"udp_port", parse_udp_port, false},
 		{"nat_ports", parse_nat_ports, false},
 		{"tun", parse_tun, false},

@@ -68,6 +68,7 @@ struct config {
 	uint16_t udp_port;
 	uint16_t nat_port_first, nat_port_last;
 	uint32_t max_clients, max_flows, n_mbufs;
+	uint32_t icmp_errors_per_second; // to one client, in the long run; 100 at once
 
 	// From the environment.
 	char api_url[CONFIG_TEXT_SIZE];

@@ -86,7 +86,8 @@ static struct flow *classify_create(
 		icmp_error_to_client(w, c, m, ICMP_ANSWER_NETWORK, DROP_no_route);
 		return NULL;
 	case FIB_LOCAL:
-		worker_drop(w, m, DROP_dst_local);
+		// Allowed to reach the gateway's own address: the host answers (spec/datapath.md 8.2).
+		punt_client(w, DP_PUNT_TUN, c, m);
 		return NULL;
 	case FIB_FORWARD:
 	case FIB_RESOLVE:

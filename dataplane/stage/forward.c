@@ -68,7 +68,7 @@ static bool route_one(struct worker *w, struct burst *b, uint16_t i)
 		icmp_error_to_client(w, b->client[i], entry.m, ICMP_ANSWER_HOST, DROP_neigh_failed);
 		break;
 	case FIB_LOCAL:
-		worker_drop(w, entry.m, DROP_dst_local);
+		punt_client(w, DP_PUNT_TUN, b->client[i], entry.m);
 		break;
 	case FIB_NO_ROUTE:
 		icmp_error_to_client(w, b->client[i], entry.m, ICMP_ANSWER_NETWORK, DROP_no_route);

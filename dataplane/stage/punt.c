@@ -15,3 +15,11 @@ void punt_send(struct worker *w, enum dp_punt class_, struct rte_mbuf *m)
 	stat_add(&w->stats.punted[class_], 1);
 	w->is_signal_due = true;
 }
+
+void punt_client(struct worker *w, enum dp_punt class_, struct client *c, struct rte_mbuf *m)
+{
+	struct dp_meta *meta = rte_mbuf_to_priv(m);
+
+	*meta = (struct dp_meta){.slot = worker_slot(w, c)};
+	punt_send(w, class_, m);
+}

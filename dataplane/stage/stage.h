@@ -66,6 +66,9 @@ void forward_outer(struct worker *w, struct rte_mbuf *m);
 /** Gives a packet to control; takes @p m. Full ring: drop punt_full. */
 void punt_send(struct worker *w, enum dp_punt class_, struct rte_mbuf *m);
 
+/** The same for an inner packet of @p c; classes DP_PUNT_TUN and DP_PUNT_P2P. */
+void punt_client(struct worker *w, enum dp_punt class_, struct client *c, struct rte_mbuf *m);
+
 enum icmp_answer {
 	ICMP_ANSWER_PROHIBITED, // v4 3/13, v6 1/1
 	ICMP_ANSWER_NETWORK, // v4 3/0, v6 1/3

@@ -112,14 +112,13 @@ bool client_keypair_confirm(struct client *c, const struct keypair *k)
 	return true;
 }
 
-bool client_icmp_take(struct client *c, uint64_t now, uint64_t tsc_hz)
+bool client_icmp_take(struct client *c, uint64_t now, uint64_t interval_tsc)
 {
-	uint64_t interval = tsc_hz / CLIENT_ICMP_PER_SECOND;
 	uint64_t tat = c->icmp_tat > now ? c->icmp_tat : now;
 
-	if (tat + interval > now + CLIENT_ICMP_BURST * interval)
+	if (tat + interval_tsc > now + CLIENT_ICMP_BURST * interval_tsc)
 		return false;
-	c->icmp_tat = tat + interval;
+	c->icmp_tat = tat + interval_tsc;
 	return true;
 }
 

@@ -132,8 +132,8 @@ bool client_keypair_confirm(struct client *c, const struct keypair *k);
 void client_keypair_wipe(struct client *c, enum client_role role);
 void client_keypairs_clear(struct client *c);
 
-/** One token of the client's ICMP answers. @return false: over the rate */
-bool client_icmp_take(struct client *c, uint64_t now, uint64_t tsc_hz);
+/** One token of the client's ICMP answers, of which one comes every @p interval_tsc. @return false: over the rate */
+bool client_icmp_take(struct client *c, uint64_t now, uint64_t interval_tsc);
 
 /** Sets the way out; @p remote without family: none. Adjacency is resolved at the next packet. */
 void client_path_set(

@@ -408,6 +408,11 @@ dp_policy_publish(struct dp *dp, uint32_t slot, const struct acl_policy *policy)
 		&dp->published.policies[slot], policy, memory_order_acq_rel);
 }
 
+const struct acl_policy *dp_policy_get(const struct dp *dp, uint32_t slot)
+{
+	return atomic_load_explicit(&dp->published.policies[slot], memory_order_acquire);
+}
+
 const struct fib *dp_fib_publish(struct dp *dp, const struct fib *fib)
 {
 	const struct fib *old =

@@ -64,6 +64,7 @@ struct dp_config {
 	uint32_t max_flows;
 	uint16_t nat_port_first, nat_port_last; // host order; disjoint from the kernel's own range
 	uint32_t n_mbufs; // of the worker's pool
+	uint32_t icmp_per_second; // ICMP answers per client in the long run; 0: 1000
 	struct ip_addr tunnel_v4, tunnel_v6; // may be set later: dp_tunnel_set()
 };
 
@@ -72,7 +73,7 @@ enum dp_punt {
 	DP_PUNT_HANDSHAKE, // L2 frame to our UDP port: WireGuard types 1-3
 	DP_PUNT_STUN, // L2 frame to our UDP port: STUN
 	DP_PUNT_HOST, // L2 frame for the host stack (ARP, NDP, our addresses, anything else)
-	DP_PUNT_TUN, // authenticated inner IP packet to a tunnel address of the gateway
+	DP_PUNT_TUN, // authenticated inner IP packet to an address of the gateway itself
 	DP_PUNT_P2P, // authenticated inner p2p control packet (spec/datapath.md 3.2)
 	DP_PUNT_COUNT,
 };
@@ -87,7 +88,7 @@ enum dp_inject {
 struct dp_meta {
 	uint8_t kind; // enum dp_punt or enum dp_inject
 	uint8_t reserved;
-	uint16_t port_id; // punt: where it came from; INJECT_FRAME: where it goes
+	uint16_t port_id; // punted frames: where it came from; INJECT_FRAME: where it goes
 	uint32_t slot; // punt TUN/P2P and INJECT_CLIENT
 	uint16_t l3_offset; // punt frames: start of the IP header
 	uint16_t payload_offset; // punt HANDSHAKE/STUN: start of the UDP payload
@@ -200,6 +201,8 @@ struct rte_mbuf *dp_mbuf_alloc(struct dp *dp);
 /** Publishes the client's policy (NULL: prohibited) and @return the former one, for dp_retire(). */
 const struct acl_policy *
 dp_policy_publish(struct dp *dp, uint32_t slot, const struct acl_policy *policy);
+/** @return what was published last. Control core only: nobody else retires it. */
+const struct acl_policy *dp_policy_get(const struct dp *dp, uint32_t slot);
 /** Publishes the FIB and @return the former one, for dp_retire(). */
 const struct fib *dp_fib_publish(struct dp *dp, const struct fib *fib);
 /** Calls free_fn(arg, object) once no worker can still hold @p object. NULL objects are ignored. */

@@ -34,7 +34,6 @@
 	X(policy_prohibited, "no authorization; answered prohibited")                              \
 	X(policy_unreachable, "blocked for the Internet resource; answered unreachable")           \
 	X(policy_reply, "reply no longer authorized")                                              \
-	X(reply_unsupported, "reply of a protocol that the tunnel does not carry back")            \
 	X(icmp_limited, "ICMP answer over the client's rate")                                      \
 	X(ttl_expired, "TTL or hop limit ran out; answered time exceeded")                         \
 	X(flow_table_full, "no free flow entry")                                                   \
@@ -42,7 +41,6 @@
 	X(no_flow, "from the LAN without a flow")                                                  \
 	X(no_route, "no route to the destination")                                                 \
 	X(no_source, "egress port has no address of the family")                                   \
-	X(dst_local, "client packet to an address of the host")                                    \
 	X(mtu_exceeded, "over 1280 bytes toward a client; answered too big where allowed")         \
 	X(neigh_failed, "next hop did not resolve")                                                \
 	X(neigh_timeout, "held too long for its next hop")                                         \

@@ -243,6 +243,9 @@ static int worker_init(struct worker *w, const struct worker_config *config)
 	w->idle = dp->idle;
 	w->tsc_hz = rte_get_tsc_hz();
 	w->keypair_life_tsc = SESSION_REJECT_S * w->tsc_hz;
+	w->icmp_interval_tsc = w->tsc_hz
+		/ (config->dp->icmp_per_second != 0 ? config->dp->icmp_per_second
+						    : CLIENT_ICMP_PER_SECOND);
 	w->loops_to_housekeeping = WORKER_HOUSEKEEPING_LOOPS;
 	w->n_ports = (uint16_t)dp->n_ports;
 	for (uint16_t i = 0; i < w->n_ports; i++) {

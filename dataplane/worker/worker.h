@@ -116,6 +116,7 @@ struct worker {
 	struct rte_rcu_qsbr *rcu;
 	uint64_t tsc_hz;
 	uint64_t keypair_life_tsc; // REJECT_AFTER_TIME
+	uint64_t icmp_interval_tsc; // between two ICMP answers for one client in the long run
 	uint32_t max_clients;
 	uint16_t queue; // our queue of each port
 	rte_be16_t udp_port;

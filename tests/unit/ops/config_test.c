@@ -21,7 +21,8 @@ static const char good[] = "# comment\n"
 			   "cores: {control: 2, worker: 3}\n"
 			   "idle: sleep\n"
 			   "hugepages: false\n"
-			   "nat_ports: 2000-3000\n";
+			   "nat_ports: 2000-3000\n"
+			   "icmp_errors_per_second: 50\n";
 
 static void accepts(void **)
 {
@@ -68,6 +69,7 @@ static void refuses(void **)
 		{PORT "udp_port: 65536\n", "g.yaml:3: udp_port"},
 		{PORT "udp_port: x\n", "g.yaml:3: udp_port"},
 		{PORT "nat_ports: 3000-2000\n", "g.yaml:3: nat_ports"},
+		{PORT "icmp_errors_per_second: 0\n", "g.yaml:3: icmp_errors_per_second"},
 		{PORT "nat_ports: 1-70000\n", "g.yaml:3: nat_ports"},
 		{PORT "cores: {control: 1, worker: 1}\n", "g.yaml:3: cores"},
 		{PORT "cores: {control: 1}\n", "worker"},

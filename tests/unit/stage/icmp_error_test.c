@@ -113,13 +113,13 @@ static void token_bucket(void **)
 	assert_non_null(c);
 	memset(c, 0, sizeof(*c));
 	for (unsigned i = 0; i < 1000; i++)
-		passed += client_icmp_take(c, now, hz);
+		passed += client_icmp_take(c, now, hz / 1000);
 	assert_int_equal(passed, 100);
 	now += hz / 1000;
-	assert_true(client_icmp_take(c, now, hz));
-	assert_false(client_icmp_take(c, now, hz));
+	assert_true(client_icmp_take(c, now, hz / 1000));
+	assert_false(client_icmp_take(c, now, hz / 1000));
 	now += hz;
-	for (passed = 0; client_icmp_take(c, now, hz); passed++)
+	for (passed = 0; client_icmp_take(c, now, hz / 1000); passed++)
 		;
 	assert_int_equal(passed, 100);
 	free(c);

@@ -359,6 +359,7 @@ static void internet_blocklist_is_unreachable(void **state)
 	struct world_keys k = connect_client(wd, 0);
 	const struct acl_resource internet = {.id = {9}, .type = ACL_RESOURCE_INTERNET};
 	struct packet p = packet_udp(WORLD_CLIENT_V4, 53, "10.0.0.1", 53, NULL, 8), got;
+	struct dp_meta meta;
 
 	world_policy_set(wd, 0, &internet, 1);
 	world_client_send(wd, &k, &p);
@@ -374,7 +375,8 @@ static void internet_blocklist_is_unreachable(void **state)
 	// Allowed, but it is the gateway itself.
 	p = packet_udp(WORLD_CLIENT_V4, 53, "203.0.113.1", 53, NULL, 8);
 	world_client_send(wd, &k, &p);
-	assert_int_equal(world_drops(wd, DROP_dst_local), 1);
+	assert_true(world_punt(wd, DP_PUNT_TUN, &got, &meta));
+	assert_int_equal(got.size, p.size);
 	world_expect_silence(wd);
 }
 
@@ -403,7 +405,7 @@ static void burst_of_new_flows(void **state)
 	assert_int_equal(wd->w->stats.flows, 16);
 }
 
-static void other_protocols_leave_and_do_not_return(void **state)
+static void other_protocols_return_from_whom_the_client_asked(void **state)
 {
 	struct world *wd = *state;
 	struct world_keys k = connect_client(wd, 0);
@@ -414,7 +416,14 @@ static void other_protocols_leave_and_do_not_return(void **state)
 	assert_true(packet_is_from(&got, WORLD_LAN_V4));
 	p = packet_proto(WORLD_SERVER_V4, WORLD_LAN_V4, 47, 24);
 	world_lan_send(wd, &p);
-	assert_int_equal(world_drops(wd, DROP_reply_unsupported), 1);
+	assert_true(world_client_take(wd, &k, &got, NULL));
+	assert_true(packet_is_from(&got, WORLD_SERVER_V4));
+	assert_int_equal(got.size, p.size);
+	assert_true(packet_checksums_are_ok(got.bytes, got.size));
+	// Nobody asked this host anything.
+	p = packet_proto("192.0.2.99", WORLD_LAN_V4, 47, 24);
+	world_lan_send(wd, &p);
+	world_expect_silence(wd);
 	p = packet_icmp(WORLD_CLIENT_V4, WORLD_SERVER_V4, 13, 0, 0, NULL, 12);
 	world_client_send(wd, &k, &p);
 	assert_true(world_lan_take(wd, &got));
@@ -487,7 +496,7 @@ int main(void)
 		WORLD_TEST(expiry_bites_both_ways),
 		WORLD_TEST(internet_blocklist_is_unreachable),
 		WORLD_TEST(burst_of_new_flows),
-		WORLD_TEST(other_protocols_leave_and_do_not_return),
+		WORLD_TEST(other_protocols_return_from_whom_the_client_asked),
 		WORLD_TEST(icmp_answers_are_limited),
 		WORLD_TEST(counters),
 	};
