@@ -42,6 +42,7 @@ tap_run() {
 # standard error goes to program.log.
 tap_program() {
 	local line rc
+	: >program.out
 	"$@" >program.out 2>program.log &
 	tap_pid=$!
 	while IFS= read -r line; do

@@ -50,6 +50,7 @@ class Tunnel:
         self.inner, self.condition = collections.deque(), threading.Condition()
         self.is_closed, self.refused, self.last_stamp = False, [], 0
         self.answers = 0  # responses to our handshakes
+        self.cookie = None  # of the last cookie reply; in force for the next initiation
         threading.Thread(target=self._run, daemon=True).start()
 
     # Outer packets.
@@ -105,6 +106,11 @@ class Tunnel:
         kind = struct.unpack("<I", data[:4])[0]
         if kind == RESPONSE:
             self._response(data)
+        elif kind == COOKIE_REPLY:
+            if self.initiator is None:
+                raise oracle.Refused("cookie reply without an initiation")
+            self.cookie = oracle.cookie_open(self.gateway_key, self.initiator.message, data)
+            self.next_initiation = now  # at once; others wait for REKEY_TIMEOUT
         elif kind == DATA:
             session = self.sessions.get(struct.unpack("<I", data[4:8])[0])
             if session is None:
@@ -121,7 +127,7 @@ class Tunnel:
         initiator = oracle.Initiator(self.private, self.gateway_key, self.psk)
         index = int.from_bytes(os.urandom(4), "little") if index is None else index
         stamp = oracle.tai64n(self.last_stamp) if stamp is None else stamp
-        return initiator, initiator.initiation(index, os.urandom(32), stamp)
+        return initiator, initiator.initiation(index, os.urandom(32), stamp, self.cookie)
 
     def _initiate(self, now):
         self.initiator, message = self.make_initiation()

@@ -71,12 +71,15 @@ def settle(before, expected, timeout=3):
 
 
 @contextlib.contextmanager
-def counted(expected, timeout=3):
-    """The block makes the counters grow by exactly the numbers in @expected."""
+def counted(exactly, at_least=None, timeout=3):
+    """The block makes the counters grow by these numbers; "a+b" is the sum of two counters."""
+    at_least = at_least or {}
     before = counters()
     yield
-    delta = settle(before, expected, timeout)
-    wrong = {n: f"{total(delta, n)} instead of {v}" for n, v in expected.items() if total(delta, n) != v}
+    delta = settle(before, {**exactly, **at_least}, timeout)
+    grown = {n: total(delta, n) for n in (*exactly, *at_least)}
+    wrong = {n: f"{grown[n]} instead of {v}" for n, v in exactly.items() if grown[n] != v}
+    wrong |= {n: f"{grown[n]} instead of {v} or more" for n, v in at_least.items() if grown[n] < v}
     if wrong:
         drops = {k: v for k, v in delta.items() if k.startswith(("drop_", "ice_", "noise_"))}
         raise AssertionError(f"{wrong}; all that grew: {drops}")
