@@ -30,7 +30,7 @@
 /** Limits, enforced by acl_set_get() with -E2BIG. */
 enum {
 	ACL_RESOURCES_MAX = 4096, // per client
-	ACL_FILTERS_MAX = 256, // per resource
+	ACL_FILTERS_MAX = 1024, // per resource; a portal message carries as many
 	ACL_RULES_MAX = 16384, // per set, after merging: filters, and one for each resource without
 };
 
