@@ -276,9 +276,13 @@ static struct acl_policy *policy_compile(struct access *a, const struct client *
 		acl_set_put(a->registry, set);
 		goto out;
 	}
-	// Ids differ within a client, so each resource has an ordinal of its own.
-	for (size_t i = 0; i < n; i++)
-		policy->expires_tsc[ordinals[i]] = boot_to_tsc(a, c->grants[grants[i]].expires);
+	// Equal resources share an ordinal; it lasts as long as the longest of them.
+	for (size_t i = 0; i < n; i++) {
+		uint64_t tsc = boot_to_tsc(a, c->grants[grants[i]].expires);
+
+		if (tsc > policy->expires_tsc[ordinals[i]])
+			policy->expires_tsc[ordinals[i]] = tsc;
+	}
 out:
 	free(resources);
 	free(ordinals);
@@ -350,6 +354,8 @@ static void client_index(struct access *a, struct client *c)
 		struct addr_node **found;
 
 		c->addr_nodes[i] = (struct addr_node){.addr = *addrs[i], .client = c};
+		if (addrs[i]->family == IP_FAMILY_NONE)
+			continue;
 		// The last client that the portal named with an address has it.
 		found = tfind(&c->addr_nodes[i], &a->by_addr, compare_addr);
 		if (found != NULL)
@@ -391,6 +397,7 @@ static struct access_client *authorize_new(
 	c->pub.id = grant->client_id;
 	c->pub.ipv4 = grant->ipv4;
 	c->pub.ipv6 = grant->ipv6;
+	c->pub.is_static = grant->is_static;
 	heap_node_init(&c->timer);
 	c->grants[0] = *g;
 	c->n_grants = 1;
@@ -607,7 +614,7 @@ int access_retain(
 	for (uint32_t i = 0; i < a->config.max_clients; i++) {
 		struct client *c = a->by_slot[i];
 
-		if (c == NULL || !client_retain(a, c, sorted, n_pairs))
+		if (c == NULL || c->pub.is_static || !client_retain(a, c, sorted, n_pairs))
 			continue;
 		if (c->n_grants == 0)
 			client_remove(a, c);

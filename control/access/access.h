@@ -39,6 +39,7 @@ struct access_client {
 	struct uuid id;
 	uint32_t slot;
 	struct ip_addr ipv4, ipv6; // tunnel addresses, the only sources it may use
+	bool is_static; // from the configuration, not from the portal
 	void *user; // the owner's connection; NULL at first
 };
 
@@ -75,7 +76,8 @@ void access_policy_free(struct acl_registry *registry, const struct acl_policy *
 /** What the portal authorized. */
 struct access_grant {
 	struct uuid client_id;
-	struct ip_addr ipv4, ipv6;
+	struct ip_addr ipv4, ipv6; // no family: none
+	bool is_static; // of a new client: the portal's lists do not touch it
 	const struct portal_resource *resource; // borrowed
 	int64_t expires_at; // Unix seconds, PORTAL_NEVER
 };
@@ -107,7 +109,7 @@ bool access_reject(
 	struct portal_error *err);
 /**
  * The portal's whole list (init): what is not in it is revoked, the rest gets the listed expiry,
- * unknown pairs mean nothing. @return 0, -ENOMEM (nothing changed)
+ * unknown pairs mean nothing. Static clients keep what they have. @return 0, -ENOMEM (nothing changed)
  */
 [[nodiscard]] int access_retain(
 	struct access *access,

@@ -26,6 +26,14 @@ enum {
 	IDLE_CHECK_S = 5,
 };
 
+// The WireGuard paper's, which plain clients keep.
+static const struct noise_timing static_timing = {
+	.rekey_attempt_ns = 90 * NOISE_S_NS,
+	.rekey_timeout_ns = 5 * NOISE_S_NS,
+	.keepalive_ns = 10 * NOISE_S_NS,
+	.unanswered_ns = 15 * NOISE_S_NS,
+};
+
 struct credentials {
 	char local_ufrag[CREDENTIAL_SIZE], local_pwd[CREDENTIAL_SIZE];
 	char remote_ufrag[CREDENTIAL_SIZE], remote_pwd[CREDENTIAL_SIZE];
@@ -39,7 +47,7 @@ struct connection {
 	uint32_t slot;
 	uv_timer_t timer;
 
-	bool is_up; // agent and peer exist
+	bool is_up; // agent and peer exist; the agent only if the portal knows the client
 	struct credentials cred; // of the last time it was up
 	struct tai64n last_timestamp; // the newest that cred.public_key's owner used
 	struct ice_agent *agent;
@@ -126,17 +134,25 @@ bool connection_has_path(const struct connection *conn)
 	return conn->has_path;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 static void timer_update(struct connection *conn)
 {
-	uint64_t deadline = ice_agent_next_deadline(conn->agent);
-	uint64_t noise = noise_peer_deadline(&conn->peer);
+	uint64_t deadline = noise_peer_deadline(&conn->peer);
 	uint64_t now = gw_now_ns();
 	uint64_t delay_ms;
 
-	if (noise < deadline)
-		deadline = noise;
-	if (conn->idle_check < deadline)
-		deadline = conn->idle_check;
+	if (conn->agent != NULL) {
+		deadline = earlier(deadline, ice_agent_next_deadline(conn->agent));
+		deadline = earlier(deadline, conn->idle_check);
+	}
+	if (deadline == NOISE_NEVER) {
+		uv_timer_stop(&conn->timer);
+		return;
+	}
 	// Rounded up: a timer that fires early would find nothing due and spin.
 	delay_ms = deadline > now ? (deadline - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0;
 	uv_update_time(conn->gw->loop);
@@ -246,6 +262,8 @@ static void noise_act(
 		case NOISE_EVENT_SEND_KEEPALIVE:
 			break; // the worker does, on a keypair of an initiator
 		case NOISE_EVENT_EXPIRED:
+			if (conn->agent == NULL)
+				break; // its next handshake finds everything ready
 			fail(conn, "wireguard_expired");
 			return;
 		}
@@ -288,9 +306,11 @@ static void on_timer(uv_timer_t *timer)
 	struct noise_output out;
 	uint64_t now = gw_now_ns();
 
-	idle_update(conn, now);
-	ice_agent_handle_timeout(conn->agent, now);
-	pump_ice(conn);
+	if (conn->agent != NULL) {
+		idle_update(conn, now);
+		ice_agent_handle_timeout(conn->agent, now);
+		pump_ice(conn);
+	}
 	if (!conn->is_up)
 		return;
 	noise_peer_handle_timeout(&conn->peer, now, &out);
@@ -424,6 +444,32 @@ int connection_upsert(struct connection *conn, const struct connection_params *p
 	return 0;
 }
 
+int connection_static_start(
+	struct connection *conn,
+	const uint8_t public_key[NOISE_KEY_SIZE],
+	const uint8_t preshared_key[NOISE_KEY_SIZE])
+{
+	struct noise_peer_config config = {
+		.public_key = public_key,
+		.psk = preshared_key,
+		.connection = conn->slot,
+		.timing = static_timing,
+	};
+	int rc;
+
+	rc = noise_peer_init(&conn->peer, conn->gw->node, gw_now_ns(), &config);
+	if (rc < 0)
+		return rc;
+	rc = noise_node_peer_add(conn->gw->node, &conn->peer);
+	if (rc < 0) {
+		noise_peer_fini(&conn->peer);
+		return rc;
+	}
+	conn->is_up = true;
+	timer_update(conn);
+	return 0;
+}
+
 void connection_announce(struct connection *conn)
 {
 	struct ice_candidate locals[ICE_LOCALS_MAX];
@@ -431,7 +477,7 @@ void connection_announce(struct connection *conn)
 	const char *lines[ICE_LOCALS_MAX];
 	size_t n, n_lines = 0;
 
-	if (!conn->is_up)
+	if (!conn->is_up || conn->agent == NULL)
 		return;
 	n = ice_agent_list_locals(conn->agent, locals, ICE_LOCALS_MAX);
 	for (size_t i = 0; i < n; i++) {
@@ -467,7 +513,7 @@ void connection_host_add(struct connection *conn, const struct ip_addr *addr)
 	int rc;
 
 	candidate.base = candidate.addr;
-	if (!conn->is_up)
+	if (!conn->is_up || conn->agent == NULL)
 		return;
 	rc = ice_agent_add_local(conn->agent, gw_now_ns(), &candidate, false, NULL);
 	if (rc < 0 && rc != -EEXIST)
@@ -495,6 +541,32 @@ void connection_stun(
 		timer_update(conn);
 }
 
+// A handshake that made keys says where a static peer is.
+static void static_path_learn(
+	struct connection *conn,
+	const struct noise_output *out,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote)
+{
+	if (conn->agent != NULL || out->n_events == 0
+	    || out->events[0].type != NOISE_EVENT_KEYPAIR_READY)
+		return;
+	if (!conn->has_path || !ip_endpoint_eq(&conn->remote, remote)
+	    || !ip_endpoint_eq(&conn->local, local))
+		path_select(conn, local, remote);
+}
+
+void connection_moved(
+	struct connection *conn,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote)
+{
+	if (!conn->is_up || conn->agent != NULL)
+		return;
+	conn->gw->stats.static_moved++;
+	path_select(conn, local, remote);
+}
+
 void connection_handshake(
 	struct gw *gw,
 	const struct ip_endpoint *local,
@@ -511,6 +583,7 @@ void connection_handshake(
 	gw->stats.noise[v]++;
 	if (peer != NULL) {
 		conn = peer_connection(peer);
+		static_path_learn(conn, &out, local, remote);
 		noise_act(conn, &out, local, remote);
 		if (conn->is_up)
 			timer_update(conn);

@@ -11,6 +11,9 @@
  * client holds an authorization; when ICE or WireGuard give up it is only *down* and the next
  * authorization brings it up again (spec/datapath.md 6.4).
  *
+ * A static peer's connection has no agent: its path is where its newest authenticated message came
+ * from, and it is never down.
+ *
  * Ownership: created and destroyed from access callbacks. Thread-safety: loop thread.
  */
 
@@ -35,6 +38,11 @@ void connection_destroy(struct connection *conn);
  */
 [[nodiscard]] int
 connection_upsert(struct connection *conn, const struct connection_params *params);
+/** Brings a static peer's up, once. @p preshared_key of zeros: none. @return 0, -errno */
+[[nodiscard]] int connection_static_start(
+	struct connection *conn,
+	const uint8_t public_key[NOISE_KEY_SIZE],
+	const uint8_t preshared_key[NOISE_KEY_SIZE]);
 /** Announces every local candidate through the portal. */
 void connection_announce(struct connection *conn);
 /** Adds or withdraws a remote candidate line; bad lines are logged and skipped. */
@@ -59,6 +67,12 @@ void connection_handshake(
 /** The worker reports for this connection. */
 void connection_keypair_confirmed(struct connection *conn, uint32_t local_index);
 void connection_handshake_due(struct connection *conn);
+
+/** The worker saw a static peer's newest packet come this way. */
+void connection_moved(
+	struct connection *conn,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote);
 
 /** @return whether a path is nominated. */
 bool connection_has_path(const struct connection *conn);

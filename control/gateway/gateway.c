@@ -66,7 +66,12 @@ static void on_client_added(void *ctx, struct access_client *client)
 	struct dp_cmd cmd = {
 		.type = DP_CMD_CLIENT_ADD,
 		.slot = client->slot,
-		.client_add = {.v4 = client->ipv4, .v6 = client->ipv6},
+		.client_add =
+			{
+				.v4 = client->ipv4,
+				.v6 = client->ipv6,
+				.follows_source = client->is_static,
+			},
 	};
 
 	client->user = connection_create(gw, client);
@@ -89,7 +94,7 @@ static void on_client_removed(void *ctx, struct access_client *client)
 	struct dp_cmd cmd = {.type = DP_CMD_CLIENT_DEL, .slot = client->slot};
 	char id[UUID_TEXT_SIZE];
 
-	if (conn != NULL && connection_has_path(conn) && !gw->is_forgetting)
+	if (conn != NULL && connection_has_path(conn) && !client->is_static && !gw->is_forgetting)
 		cmd.client_del.mbuf = lane_inner_mbuf(gw->lane, goodbye, sizeof(goodbye));
 	lane_command(gw->lane, &cmd);
 	on_client_policy(gw, client, NULL);
@@ -199,7 +204,11 @@ static int handles_init(struct gw *gw)
 
 static int libraries_init(struct gw *gw)
 {
+	static const uint8_t none[CONFIG_KEY_SIZE];
+	const uint8_t *private_key = gw->config->private_key;
 	struct noise_node_config noise = {
+		.private_key =
+			sodium_memcmp(private_key, none, sizeof(none)) != 0 ? private_key : NULL,
 		.now_ns = gw_now_ns(),
 		.wall_ns = wall_ns(),
 		.n_peers = gw->config->max_clients,
@@ -347,7 +356,11 @@ static int session_start(struct gw *gw)
 
 int gw_run(struct gw *gw)
 {
-	if (session_start(gw) < 0)
+	if (static_peers_start(gw) < 0)
+		return 1;
+	if (gw->config->token[0] == '\0')
+		LOG(NOTICE, "no token: without a portal");
+	else if (session_start(gw) < 0)
 		return 1;
 	uv_prepare_start(&gw->prepare, on_prepare);
 	uv_check_start(&gw->check, on_check);

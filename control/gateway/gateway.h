@@ -40,6 +40,7 @@ struct gw_stats {
 	uint64_t portal_refused; // messages with a bad field
 	uint64_t authorized; // authorizations granted or refreshed
 	uint64_t connections_opened, connections_failed;
+	uint64_t static_moved; // static peers followed to another address
 	uint64_t kernel_refused; // frames and requests that the kernel did not take
 };
 
@@ -91,6 +92,9 @@ void gw_fini(struct gw *gw);
 /** Says goodbye to every client, closes the portal session and lets gw_run() return within a second. */
 void gw_stop(struct gw *gw, int exit_code);
 
+/** Puts the gateway's own tunnel addresses in force; of no family: leaves that one out. @return 0, -errno */
+[[nodiscard]] int gw_tunnel_set(struct gw *gw, const struct ip_addr *v4, const struct ip_addr *v6);
+
 /** Handles a message of the portal; errors are logged and change nothing. */
 void portal_message(struct gw *gw, const char *event, const json_t *payload);
 /** Sends the candidate changes that were held while the portal was away. */
@@ -101,6 +105,12 @@ void portal_candidates_send(
 	const struct uuid *client_id,
 	const char *const *lines,
 	size_t n_lines);
+
+/**
+ * Brings the configuration's static peers to life, which stay until the end. Call when the workers
+ * run. @return 0, -errno after one log line that names the peer
+ */
+[[nodiscard]] int static_peers_start(struct gw *gw);
 
 /** Drains events and punted packets up to a bound. @return whether more may be waiting */
 bool punt_drain(struct gw *gw);

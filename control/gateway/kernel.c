@@ -16,7 +16,6 @@
 #include <rte_cycles.h>
 
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -314,26 +313,6 @@ static int build_timer_init(struct kernel *k)
 	return poll_start(k, &k->mirror_poll, mirror_fd(k->mirror), k, on_netlink);
 }
 
-// A connection of the host and a NAT flow with the same port, remote and address would be mixed up.
-static void nat_ports_check(const struct config *config)
-{
-	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
-	unsigned first, last;
-
-	if (f == NULL)
-		return;
-	if (fscanf(f, "%u %u", &first, &last) == 2 && first <= config->nat_port_last
-	    && last >= config->nat_port_first) {
-		LOG(WARNING,
-		    "nat_ports %u-%u overlap net.ipv4.ip_local_port_range %u-%u",
-		    config->nat_port_first,
-		    config->nat_port_last,
-		    first,
-		    last);
-	}
-	fclose(f);
-}
-
 struct kernel *kernel_create(struct gw *gw)
 {
 	struct kernel *k = calloc(1, sizeof(*k));
@@ -343,7 +322,6 @@ struct kernel *kernel_create(struct gw *gw)
 		return err_set_null(ENOMEM);
 	k->gw = gw;
 	k->tun.fd = -1;
-	nat_ports_check(gw->config);
 	k->nl = kni_nl_create();
 	k->mirror = k->nl != NULL ? mirror_create(now_ms()) : NULL;
 	if (k->mirror == NULL) {
@@ -417,20 +395,27 @@ static int
 tunnel_addr_replace(struct kernel *k, struct ip_addr *current, const struct ip_addr *addr)
 {
 	uint8_t len = (uint8_t)(ip_addr_size(addr) * 8);
-	int rc;
+	int rc = 0;
 
 	if (ip_addr_eq(current, addr))
 		return 0;
 	if (current->family != IP_FAMILY_NONE) {
-		rc = kni_addr_del(k->nl, k->tun.ifindex, current, len);
+		rc = kni_addr_del(
+			k->nl, k->tun.ifindex, current, (uint8_t)(ip_addr_size(current) * 8));
 		if (rc < 0)
 			return rc;
+		*current = (struct ip_addr){0};
 	}
+	if (addr->family == IP_FAMILY_NONE)
+		return 0;
 	rc = kni_addr_add(k->nl, k->tun.ifindex, addr, len);
 	if (rc == 0)
 		*current = *addr;
 	return rc;
 }
+
+// The tunnel networks of every gateway and client (spec/datapath.md).
+static const char *const tunnel_networks[] = {"100.64.0.0/11", "fd00:2021:1111::/107"};
 
 static int tunnel_route_add(struct kernel *k, const char *network)
 {
@@ -440,16 +425,32 @@ static int tunnel_route_add(struct kernel *k, const char *network)
 	return rc < 0 ? rc : kni_route_add(k->nl, &route);
 }
 
+int kernel_tunnel_host_add(struct kernel *k, const struct ip_addr *addr)
+{
+	struct kni_route route = {
+		.prefix = {.addr = *addr, .len = (uint8_t)(ip_addr_size(addr) * 8)},
+		.ifindex = k->tun.ifindex,
+	};
+
+	for (unsigned i = 0; i < sizeof(tunnel_networks) / sizeof(tunnel_networks[0]); i++) {
+		struct ip_prefix network;
+
+		if (ip_prefix_parse(&network, tunnel_networks[i]) == 0
+		    && ip_prefix_contains(&network, addr))
+			return 0;
+	}
+	return addr->family == IP_FAMILY_NONE ? 0 : kni_route_add(k->nl, &route);
+}
+
 int kernel_tunnel_set(struct kernel *k, const struct ip_addr *v4, const struct ip_addr *v6)
 {
 	int rc = tunnel_addr_replace(k, &k->tun_v4, v4);
 
 	if (rc == 0)
 		rc = tunnel_addr_replace(k, &k->tun_v6, v6);
-	if (rc == 0)
-		rc = tunnel_route_add(k, "100.64.0.0/11");
-	if (rc == 0)
-		rc = tunnel_route_add(k, "fd00:2021:1111::/107");
+	for (unsigned i = 0; rc == 0 && i < sizeof(tunnel_networks) / sizeof(tunnel_networks[0]);
+	     i++)
+		rc = tunnel_route_add(k, tunnel_networks[i]);
 	return rc;
 }
 

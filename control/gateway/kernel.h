@@ -32,9 +32,11 @@ void kernel_destroy(struct kernel *kernel);
 void kernel_frame(struct kernel *kernel, uint16_t port_id, const void *data, size_t size);
 /** Gives an authenticated inner packet to the host stack (tunnel addresses of the gateway). */
 void kernel_tunnel_packet(struct kernel *kernel, const void *data, size_t size);
-/** Puts the tunnel addresses of `init` on the TUN, replacing former ones. @return 0, -errno */
+/** Puts the gateway's tunnel addresses on the TUN, replacing former ones. @return 0, -errno */
 [[nodiscard]] int
 kernel_tunnel_set(struct kernel *kernel, const struct ip_addr *v4, const struct ip_addr *v6);
+/** A client has a tunnel address that may lie outside the tunnel networks. @return 0, -errno */
+[[nodiscard]] int kernel_tunnel_host_add(struct kernel *kernel, const struct ip_addr *addr);
 /** Packets wait for this next hop: asks the kernel to resolve it. */
 void kernel_resolve(struct kernel *kernel, uint16_t port_id, const struct ip_addr *addr);
 /** About once a second. */

@@ -11,21 +11,30 @@
 
 static void tunnel_apply(struct gw *gw, const struct gateway_init *init)
 {
-	int rc = kernel_tunnel_set(gw->kernel, &init->interface.ipv4, &init->interface.ipv6);
+	int rc = gw_tunnel_set(gw, &init->interface.ipv4, &init->interface.ipv6);
 	char v4[IP_TEXT_SIZE], v6[IP_TEXT_SIZE];
 
 	if (rc < 0) {
 		LOG(ERR, "tunnel addresses: %s", strerror(-rc));
 		return;
 	}
-	gw->tunnel_v4 = init->interface.ipv4;
-	gw->tunnel_v6 = init->interface.ipv6;
-	dp_tunnel_set(gw->dp, &gw->tunnel_v4, &gw->tunnel_v6);
 	LOG(NOTICE,
 	    "init ipv4=%s ipv6=%s authorizations=%zu",
 	    ip_addr_format(&gw->tunnel_v4, v4),
 	    ip_addr_format(&gw->tunnel_v6, v6),
 	    init->n_authorizations);
+}
+
+int gw_tunnel_set(struct gw *gw, const struct ip_addr *v4, const struct ip_addr *v6)
+{
+	int rc = kernel_tunnel_set(gw->kernel, v4, v6);
+
+	if (rc < 0)
+		return rc;
+	gw->tunnel_v4 = *v4;
+	gw->tunnel_v6 = *v6;
+	dp_tunnel_set(gw->dp, &gw->tunnel_v4, &gw->tunnel_v6);
+	return 0;
 }
 
 static void handle_init(struct gw *gw, const struct gateway_init *init)

@@ -83,6 +83,8 @@ static void handle_p2p(struct gw *gw, const struct rte_mbuf *m, const struct dp_
 		return;
 	switch (packet[P2P_EVENT_OFFSET]) {
 	case P2P_GOODBYE:
+		if (client->is_static)
+			break; // not of its protocol, and nothing would bring it back
 		LOG(INFO, "client said goodbye client=%s", uuid_format(&client->id, id));
 		gw->is_forgetting = true;
 		access_forget(gw->access, client);
@@ -154,6 +156,8 @@ static void handle_event(struct gw *gw, const struct dp_event *event)
 		return;
 	if (event->type == DP_EVENT_KEYPAIR_CONFIRMED)
 		connection_keypair_confirmed(client->user, event->local_index);
+	else if (event->type == DP_EVENT_CLIENT_MOVED)
+		connection_moved(client->user, &event->moved.local, &event->moved.remote);
 	else
 		connection_handshake_due(client->user);
 }

@@ -5,6 +5,7 @@
 
 #include "control/base/conf.h"
 #include "control/base/err.h"
+#include "control/ops/config_peers.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 #define COUNT_OF(table) (sizeof(table) / sizeof((table)[0]))
-#define FILE_SIZE_MAX (1 << 20)
+#define FILE_SIZE_MAX (64 << 20) // of 65,536 static peers
 #define DEFAULT_API_URL "wss://api.firezone.dev"
 
 static const struct config defaults = {
@@ -266,6 +267,13 @@ static void parse_nat_ports(struct conf *s, const struct conf_node *node, void *
 	config->nat_port_last = (uint16_t)last;
 }
 
+static void parse_private_key_file(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct config *config = out;
+
+	copy_text(s, node, config->private_key_file, sizeof(config->private_key_file));
+}
+
 static void parse_tun(struct conf *s, const struct conf_node *node, void *out)
 {
 	struct config *config = out;
@@ -321,6 +329,9 @@ static void parse_root(struct conf *s, struct config *config)
 		{"tun", parse_tun, false},
 		{"ca_file", parse_ca_file, false},
 		{"file_prefix", parse_file_prefix, false},
+		{"private_key_file", parse_private_key_file, false},
+		{"tunnel_addresses", config_tunnel_parse, false},
+		{"peers", config_peers_parse, false},
 	};
 
 	conf_map(s, conf_root(s), fields, COUNT_OF(fields), config);
@@ -419,11 +430,12 @@ static int token_load(
 	if (rc < 0)
 		return rc;
 	config->token[strcspn(config->token, "\r\n")] = '\0';
-	if (config->token[0] == '\0') {
+	if (config->token[0] == '\0' && config->n_peers == 0) {
 		snprintf(
 			error,
 			CONFIG_ERROR_SIZE,
-			"no token: set FIREZONE_TOKEN (or the systemd credential of that name)");
+			"no token: set FIREZONE_TOKEN (or the systemd credential of that name), or "
+			"configure peers");
 		return err_set(EINVAL);
 	}
 	return 0;
@@ -455,6 +467,36 @@ static int environment_load(
 	return rc < 0 ? rc : token_load(config, getenv_fn, error);
 }
 
+static int private_key_load(struct config *config, char error[CONFIG_ERROR_SIZE])
+{
+	const char *path = config->private_key_file;
+	size_t size = 0;
+	char *text;
+	int rc = 0;
+
+	if (path[0] == '\0')
+		return 0;
+	text = file_read(path, CONFIG_TEXT_SIZE, &size);
+	if (text == NULL) {
+		int err = errno;
+
+		snprintf(error, CONFIG_ERROR_SIZE, "private_key_file: %s: %s", path, strerror(err));
+		return err_set(err);
+	}
+	text[strcspn(text, "\r\n")] = '\0';
+	if (!config_key_parse(config->private_key, text)) {
+		snprintf(
+			error,
+			CONFIG_ERROR_SIZE,
+			"private_key_file: %s: expected a key as wg genkey writes it",
+			path);
+		rc = err_set(EINVAL);
+	}
+	explicit_bzero(text, size);
+	free(text);
+	return rc;
+}
+
 struct config *config_load(
 	const char *path,
 	const char *(*getenv_fn)(const char *name),
@@ -475,7 +517,7 @@ struct config *config_load(
 	free(text);
 	if (config == NULL)
 		return NULL;
-	if (environment_load(config, getenv_fn, error) < 0) {
+	if (private_key_load(config, error) < 0 || environment_load(config, getenv_fn, error) < 0) {
 		int err = errno;
 
 		config_destroy(config);
@@ -488,6 +530,7 @@ void config_destroy(struct config *config)
 {
 	if (config == NULL)
 		return;
+	config_peers_free(config);
 	explicit_bzero(config, sizeof(*config));
 	free(config);
 }

@@ -24,6 +24,8 @@ enum {
 	CONFIG_NAME_SIZE = 16, // an interface name and its NUL
 	CONFIG_TEXT_SIZE = 256,
 	CONFIG_TOKEN_SIZE = 4096,
+	CONFIG_KEY_SIZE = 32, // X25519 keys and preshared keys
+	CONFIG_PEERS_MAX = 1 << 16,
 	CONFIG_ERROR_SIZE = 512,
 };
 
@@ -53,6 +55,34 @@ struct config_port {
 	size_t n_routes;
 };
 
+enum config_protocol {
+	CONFIG_PROTOCOL_TCP,
+	CONFIG_PROTOCOL_UDP,
+	CONFIG_PROTOCOL_ICMP, // the ports are 0..65535 and mean nothing
+};
+
+struct config_filter {
+	enum config_protocol protocol;
+	uint16_t port_first, port_last; // host order, inclusive
+};
+
+/** What a static peer may reach. No filters: everything there. */
+struct config_resource {
+	struct ip_prefix prefix;
+	struct config_filter *filters;
+	size_t n_filters;
+};
+
+/** A plain WireGuard client that no portal knows. */
+struct config_peer {
+	char name[CONFIG_TEXT_SIZE]; // empty: none
+	uint8_t public_key[CONFIG_KEY_SIZE];
+	uint8_t preshared_key[CONFIG_KEY_SIZE]; // zeros: none
+	struct ip_addr v4, v6; // tunnel addresses, at least one of them
+	struct config_resource *resources;
+	size_t n_resources;
+};
+
 struct config {
 	struct config_port ports[CONFIG_PORTS_MAX];
 	size_t n_ports;
@@ -70,15 +100,22 @@ struct config {
 	uint32_t max_clients, max_flows, n_mbufs;
 	uint32_t icmp_errors_per_second; // to one client, in the long run; 100 at once
 
+	// Static peers. With some and without a token there is no portal.
+	struct config_peer *peers;
+	size_t n_peers;
+	struct ip_addr tunnel_v4, tunnel_v6; // the gateway's own; a portal's `init` replaces them
+	char private_key_file[CONFIG_TEXT_SIZE]; // empty: a new key at each start
+	uint8_t private_key[CONFIG_KEY_SIZE]; // what config_load() read from it; zeros: none
+
 	// From the environment.
 	char api_url[CONFIG_TEXT_SIZE];
-	char token[CONFIG_TOKEN_SIZE];
+	char token[CONFIG_TOKEN_SIZE]; // empty: no portal
 	char id[CONFIG_TEXT_SIZE]; // FIREZONE_ID as given; empty if not
 	char name[CONFIG_TEXT_SIZE];
 };
 
 /**
- * Reads the file and the environment.
+ * Reads the file, the private key that it names and the environment.
  * @param getenv_fn getenv(3) or a test's
  * @param error receives one line on failure
  * @return owned, or NULL with errno EINVAL, ENOENT, ENOMEM...

@@ -72,6 +72,7 @@ static void fill_control(const struct gw *gw, struct rte_tel_data *data)
 	rte_tel_data_add_dict_u64(data, "authorized", stats->authorized);
 	rte_tel_data_add_dict_u64(data, "connections_opened", stats->connections_opened);
 	rte_tel_data_add_dict_u64(data, "connections_failed", stats->connections_failed);
+	rte_tel_data_add_dict_u64(data, "static_moved", stats->static_moved);
 	rte_tel_data_add_dict_u64(data, "kernel_refused", stats->kernel_refused);
 	rte_tel_data_add_dict_u64(data, "lane_dropped", lane_dropped(gw->lane));
 }

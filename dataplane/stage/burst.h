@@ -32,6 +32,7 @@ struct burst {
 	uint16_t n_live;
 	uint8_t live[DP_BURST_MAX];
 	uint8_t outer_ecn[DP_BURST_MAX];
+	uint8_t outer_size[DP_BURST_MAX]; // up: IP and UDP header, still in the headroom
 	uint16_t port_id[DP_BURST_MAX];
 	struct rte_mbuf *pkt[DP_BURST_MAX];
 	struct client *client[DP_BURST_MAX];

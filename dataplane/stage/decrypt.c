@@ -95,6 +95,22 @@ static void confirmed_tell(struct worker *w, struct client *c, const struct keyp
 	c->confirm_retry = !worker_event_send(w, &event);
 }
 
+// Only the newest packet says where a client is: older ones may have been on the way for long, or
+// held back by somebody.
+static void source_follow(
+	struct worker *w,
+	const struct decrypt_job *job,
+	const struct rte_mbuf *m,
+	uint8_t outer_size)
+{
+	struct client *c = job->client;
+
+	if (client_keypair(c, CLIENT_ROLE_CURRENT) == job->keypair
+	    && job->keypair->replay.greatest == job->counter)
+		session_source_check(
+			w, c, rte_pktmbuf_mtod(m, const uint8_t *) - outer_size, outer_size);
+}
+
 // Effects of one authenticated message. @return DROP_REASON_COUNT to keep its plaintext
 static enum drop_reason
 decrypt_effects(struct worker *w, const struct decrypt_job *job, uint32_t size)
@@ -129,6 +145,8 @@ static void decrypt_pass3(struct worker *w, struct burst *b, const struct decryp
 			worker_drop(w, m, reason);
 			continue;
 		}
+		if (unlikely(job->client->follows_source))
+			source_follow(w, job, m, b->outer_size[job->place]);
 		stat_add(&w->stats.decrypted, 1);
 		if (size == 0) {
 			rte_pktmbuf_free(m); // a keepalive has done its work

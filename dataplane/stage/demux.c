@@ -85,6 +85,7 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
 		i = burst_push(&w->up, m);
 		w->up.outer_ecn[i] = f->ecn;
+		w->up.outer_size[i] = (uint8_t)(f->l4 + UDP_SIZE);
 		w->up.port_id[i] = port_id;
 		return;
 	case NOISE_MSG_INITIATION:

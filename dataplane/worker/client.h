@@ -64,6 +64,7 @@ struct client_path {
 	uint8_t size; // bytes of header in use; 0: no path
 	uint8_t l3_size; // 20 or 40
 	bool is_resolved; // the MAC addresses are good for fib_generation
+	bool is_move_told; // DP_EVENT_CLIENT_MOVED was sent since the path was set
 	bool has_tx_udp_cksum; // egress port writes UDP checksums
 	uint16_t port_id; // egress
 	uint16_t ip_sum; // IPv4: unfolded header sum without length and ECN; IPv6: pseudo header
@@ -77,6 +78,7 @@ struct client {
 	bool is_keepalive_again; // data came while a keepalive was pending
 	uint8_t role[CLIENT_ROLE_COUNT]; // number in keypairs, or CLIENT_KEYPAIR_NONE
 	uint8_t v4[4]; // tunnel address; zero: none
+	bool follows_source; // static peer: see session_source_check()
 	uint8_t confirm_retry; // KEYPAIR_CONFIRMED found the event ring full
 	uint32_t
 		local_index[CLIENT_KEYPAIRS]; // copy of the keypairs'; counts only if it has a role

@@ -22,6 +22,7 @@ static void client_add(struct worker *w, struct client *c, const struct dp_cmd *
 	client_flows_clear(w, cmd->slot);
 	timer_disarm(&w->timers, cmd->slot);
 	client_init(c, &cmd->client_add.v4, &cmd->client_add.v6);
+	c->follows_source = cmd->client_add.follows_source;
 }
 
 static void client_del(struct worker *w, struct client *c, const struct dp_cmd *cmd)

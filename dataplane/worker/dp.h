@@ -111,6 +111,7 @@ struct dp_cmd {
 	union {
 		struct {
 			struct ip_addr v4, v6; // the client's tunnel addresses
+			bool follows_source; // no ICE: the path follows authenticated packets
 		} client_add;
 		struct {
 			struct rte_mbuf *mbuf; // inner packet (goodbye) or NULL; taken
@@ -131,6 +132,7 @@ enum dp_event_type {
 	DP_EVENT_CLIENT_GONE, // CLIENT_DEL done: the slot may be used again
 	DP_EVENT_KEYPAIR_CONFIRMED, // first packet authenticated on local_index
 	DP_EVENT_HANDSHAKE_DUE, // data unanswered for 15 s, or our initiator keypair is 120/165 s old
+	DP_EVENT_CLIENT_MOVED, // the newest authenticated packet came another way; answer with PATH_SET
 	DP_EVENT_RESOLVE, // packets wait for addr on port_id: ask the kernel
 };
 
@@ -139,6 +141,9 @@ struct dp_event {
 	uint32_t slot;
 	union {
 		uint32_t local_index;
+		struct {
+			struct ip_endpoint local, remote;
+		} moved;
 		struct {
 			struct ip_addr addr;
 			uint16_t port_id;

@@ -5,6 +5,9 @@
 
 #include "dataplane/stage/stage.h"
 
+#include <rte_ether.h>
+#include <rte_udp.h>
+
 static bool handshake_ask(struct worker *w, const struct client *c)
 {
 	const struct dp_event event = {
@@ -30,6 +33,29 @@ void session_keypair_added(struct worker *w, struct client *c)
 		if (k != NULL)
 			worker_client_arm(w, c, k->expires_tsc);
 	}
+}
+
+void session_source_check(struct worker *w, struct client *c, const uint8_t *ip, uint8_t size)
+{
+	struct dp_event event = {.type = DP_EVENT_CLIENT_MOVED, .slot = worker_slot(w, c)};
+	const uint8_t *udp = ip + size - sizeof(struct rte_udp_hdr);
+	const uint8_t *path_ip = c->path.header + RTE_ETHER_HDR_LEN;
+	const uint8_t *path_udp = path_ip + c->path.l3_size;
+	bool is_v4 = ip[0] >> 4 == 4;
+	size_t n = is_v4 ? 4 : 16, src = is_v4 ? 12 : 8, dst = src + n;
+
+	if (likely(c->path.l3_size == (is_v4 ? 20 : 40) && memcmp(path_ip + src, ip + dst, n) == 0
+		   && memcmp(path_ip + dst, ip + src, n) == 0 && memcmp(path_udp, udp + 2, 2) == 0
+		   && memcmp(path_udp + 2, udp, 2) == 0))
+		return;
+	if (c->path.is_move_told)
+		return;
+	event.moved.remote.addr = is_v4 ? ip_addr_v4(ip + src) : ip_addr_v6(ip + src);
+	event.moved.local.addr = is_v4 ? ip_addr_v4(ip + dst) : ip_addr_v6(ip + dst);
+	event.moved.remote.port = (uint16_t)(udp[0] << 8 | udp[1]);
+	event.moved.local.port = (uint16_t)(udp[2] << 8 | udp[3]);
+	// With the event ring full, the next packet tries again.
+	c->path.is_move_told = worker_event_send(w, &event);
 }
 
 void session_keepalive_send(struct worker *w, struct client *c)

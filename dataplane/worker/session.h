@@ -83,5 +83,12 @@ static inline bool session_is_over(const struct worker *w, const struct keypair 
 	return w->now >= k->created_tsc + life || k->send_counter >= NOISE_REJECT_AFTER_MESSAGES;
 }
 
+/**
+ * For clients without ICE: @p ip is the outer header of the newest packet that authenticated, @p size
+ * bytes with the UDP header. If it came another way than the path goes, control is told, once per
+ * path: a client that roams is followed, and nobody without its keys can move it.
+ */
+void session_source_check(struct worker *w, struct client *c, const uint8_t *ip, uint8_t size);
+
 /** Queues an empty packet. */
 void session_keepalive_send(struct worker *w, struct client *c);

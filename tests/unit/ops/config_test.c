@@ -105,6 +105,113 @@ static void refuses(void **)
 	}
 }
 
+// Keys are wg genkey | wg pubkey of nobody.
+#define KEY_A "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
+#define KEY_B "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+#define STATIC                                                                                     \
+	PORT "private_key_file: k\ntunnel_addresses: [100.64.0.1, \"fd00:2021:1111::1\"]\n"        \
+	     "peers:\n"
+#define PEER(key, addresses, resources)                                                            \
+	"  - {public_key: " key ", addresses: " addresses ", resources: " resources "}\n"
+#define WEB "[{address: 192.0.2.80, filters: [tcp: [80, 5000-5010], udp, icmp]}]"
+
+static void accepts_peers(void **)
+{
+	static const char text[] = STATIC PEER(KEY_A, "[100.64.9.1, \"fd00:2021:1111::9\"]", WEB)
+		PEER(KEY_B, "100.64.9.2", "[{address: \"2001:db8::/32\"}]");
+	char error[CONFIG_ERROR_SIZE] = "";
+	struct config *c = config_parse("g.yaml", text, strlen(text), error);
+	const struct config_resource *r;
+	char buf[IP_TEXT_SIZE];
+
+	if (c == NULL)
+		fail_msg("%s", error);
+	assert_int_equal(c->n_peers, 2);
+	assert_string_equal(ip_addr_format(&c->tunnel_v6, buf), "fd00:2021:1111::1");
+	assert_int_equal(c->peers[0].public_key[0], 0x1c);
+	assert_int_equal(c->peers[0].public_key[31], 0x4c);
+	assert_string_equal(ip_addr_format(&c->peers[0].v4, buf), "100.64.9.1");
+	assert_string_equal(ip_addr_format(&c->peers[0].v6, buf), "fd00:2021:1111::9");
+	assert_int_equal(c->peers[1].v6.family, IP_FAMILY_NONE);
+	assert_int_equal(c->peers[0].n_resources, 1);
+	r = &c->peers[0].resources[0];
+	assert_int_equal(r->prefix.len, 32);
+	assert_int_equal(r->n_filters, 4);
+	assert_int_equal(r->filters[0].protocol, CONFIG_PROTOCOL_TCP);
+	assert_int_equal(r->filters[0].port_first, 80);
+	assert_int_equal(r->filters[0].port_last, 80);
+	assert_int_equal(r->filters[1].port_first, 5000);
+	assert_int_equal(r->filters[1].port_last, 5010);
+	assert_int_equal(r->filters[2].protocol, CONFIG_PROTOCOL_UDP);
+	assert_int_equal(r->filters[2].port_last, 65535);
+	assert_int_equal(r->filters[3].protocol, CONFIG_PROTOCOL_ICMP);
+	assert_int_equal(c->peers[1].resources[0].n_filters, 0);
+	config_destroy(c);
+}
+
+static void refuses_peers(void **)
+{
+	static const struct {
+		const char *text;
+		const char *expected;
+	} cases[] = {
+		{PORT "tunnel_addresses: [10.0.0.1, 10.0.0.2]\n", "tunnel_addresses[1]"},
+		{PORT "tunnel_addresses: [10.0.0.1/24]\n", "tunnel_addresses[0]"},
+		{PORT "tunnel_addresses: 10.0.0.1\npeers:\n" PEER(KEY_A, "100.64.9.1", WEB),
+		 "private_key_file"},
+		{PORT "private_key_file: k\npeers:\n" PEER(KEY_A, "100.64.9.1", WEB),
+		 "tunnel_addresses"},
+		{STATIC PEER("short", "100.64.9.1", WEB), "peers[0].public_key"},
+		{STATIC PEER("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "100.64.9.1", WEB),
+		 "peers[0].public_key"},
+		{STATIC PEER(KEY_A ", preshared_key: x", "100.64.9.1", WEB),
+		 "peers[0].preshared_key"},
+		{STATIC PEER(KEY_A ", colour: red", "100.64.9.1", WEB), "colour"},
+		{STATIC PEER(KEY_A, "[]", WEB), "peers[0].addresses"},
+		{STATIC PEER(KEY_A, "100.64.9.1/32", WEB), "peers[0].addresses"},
+		{STATIC PEER(KEY_A, "[100.64.9.1, 100.64.9.2]", WEB), "peers[0].addresses[1]"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[]"), "peers[0].resources"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1/24}]"),
+		 "peers[0].resources[0].address"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: []}]"),
+		 "peers[0].resources[0].filters"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: [sctp]}]"),
+		 "filters[0]"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: [icmp: 8]}]"),
+		 "filters[0]"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: [tcp: 9-8]}]"),
+		 "inverted"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: [tcp: 65536]}]"),
+		 "expected a port"},
+		{STATIC PEER(KEY_A, "100.64.9.1", "[{address: 192.0.2.1, filters: [tcp: 80-]}]"),
+		 "expected a port"},
+		{STATIC PEER(KEY_A, "100.64.9.1", WEB) PEER(KEY_A, "100.64.9.2", WEB),
+		 "same public key"},
+		{STATIC PEER(KEY_A, "100.64.9.1", WEB) PEER(KEY_B, "100.64.9.1", WEB),
+		 "same IPv4 address"},
+		{"max_clients: 1\n" STATIC PEER(KEY_A, "100.64.9.1", WEB)
+			 PEER(KEY_B, "100.64.9.2", WEB),
+		 "peers[1]: more than 1"},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		char error[CONFIG_ERROR_SIZE] = "";
+
+		assert_null(config_parse("g.yaml", cases[i].text, strlen(cases[i].text), error));
+		if (strstr(error, cases[i].expected) == NULL || strstr(error, "g.yaml") == NULL)
+			fail_msg("case %zu: \"%s\" lacks \"%s\"", i, error, cases[i].expected);
+	}
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
 static const char *no_environment(const char *)
 {
 	return NULL;
@@ -139,12 +246,49 @@ static void needs_a_token(void **)
 	assert_int_equal(errno, ENOENT);
 }
 
+// With peers the token is optional; the private key is read from its file.
+static void loads_private_key(void **)
+{
+	char dir[] = "/tmp/sallyport-config.XXXXXX";
+	char path[64], key[64], text[1024], error[CONFIG_ERROR_SIZE] = "";
+	struct config *c;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/g.yaml", dir);
+	snprintf(key, sizeof(key), "%s/key", dir);
+	snprintf(
+		text,
+		sizeof(text),
+		PORT "tunnel_addresses: 100.64.0.1\nprivate_key_file: %s\n"
+		     "peers:\n" PEER(KEY_A, "100.64.9.1", WEB),
+		key);
+	write_file(path, text);
+	assert_null(config_load(path, no_environment, error));
+	assert_non_null(strstr(error, "private_key_file"));
+	write_file(key, "not a key\n");
+	assert_null(config_load(path, no_environment, error));
+	assert_non_null(strstr(error, "wg genkey"));
+	write_file(key, KEY_B "\n");
+	c = config_load(path, no_environment, error);
+	if (c == NULL)
+		fail_msg("%s", error);
+	assert_int_equal(c->private_key[0], 0xc5);
+	assert_string_equal(c->token, "");
+	config_destroy(c);
+	remove(key);
+	remove(path);
+	remove(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepts),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(needs_a_token),
+		cmocka_unit_test(accepts_peers),
+		cmocka_unit_test(refuses_peers),
+		cmocka_unit_test(loads_private_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -303,6 +303,97 @@ static void cleared_keypairs_are_gone(void **state)
 
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
 
+static bool moved(struct world *wd, struct dp_event *event)
+{
+	while (world_event(wd, event)) {
+		if (event->type == DP_EVENT_CLIENT_MOVED)
+			return true;
+	}
+	return false;
+}
+
+// Seals now, for a delivery from the address of client @p slot.
+static struct packet sealed_from(struct world *wd, struct world_keys *k, uint32_t slot)
+{
+	struct packet p = hello();
+	uint8_t msg[PACKET_MAX];
+	size_t size = world_seal(k, p.bytes, p.size, msg);
+
+	return world_outer(wd, slot, msg, size);
+}
+
+static void deliver(struct world *wd, const struct packet *frame)
+{
+	struct packet got;
+
+	world_wan_put(wd, frame);
+	world_run(wd);
+	while (world_lan_take(wd, &got))
+		;
+}
+
+// A client without ICE is where its newest authenticated packet came from.
+static void source_followed(void **state)
+{
+	struct world *wd = *state;
+	struct world_keys k = world_keypair_add(wd, 0, 1, false);
+	struct dp_cmd set = {.type = DP_CMD_PATH_SET};
+	struct packet home, late, forged, away;
+	struct dp_event event;
+	char text[IP_TEXT_SIZE];
+
+	world_policy_open(wd, 0, UINT64_MAX);
+	wd->w->clients[0].follows_source = true;
+	home = sealed_from(wd, &k, 0);
+	late = sealed_from(wd, &k, 1);
+	deliver(wd, &home);
+	assert_false(moved(wd, &event));
+	home = sealed_from(wd, &k, 0);
+	deliver(wd, &home);
+	deliver(wd, &late);
+	assert_false(moved(wd, &event)); // not the newest
+
+	forged = sealed_from(wd, &k, 1);
+	forged.bytes[forged.size - 1] ^= 1;
+	deliver(wd, &forged);
+	assert_false(moved(wd, &event));
+
+	away = sealed_from(wd, &k, 1);
+	deliver(wd, &away);
+	assert_true(moved(wd, &event));
+	assert_int_equal(event.slot, 0);
+	assert_string_equal(ip_endpoint_format(&event.moved.remote, text), "198.51.100.8:40000");
+	assert_string_equal(ip_endpoint_format(&event.moved.local, text), "203.0.113.1:52625");
+	away = sealed_from(wd, &k, 1);
+	deliver(wd, &away);
+	assert_false(moved(wd, &event)); // told, not answered yet
+
+	set.path_set.local = event.moved.local;
+	set.path_set.remote = event.moved.remote;
+	assert_int_equal(dp_cmd_send(wd->dp, &set), 0);
+	world_run(wd);
+	away = sealed_from(wd, &k, 1);
+	deliver(wd, &away);
+	assert_false(moved(wd, &event));
+	away = sealed_from(wd, &k, 0);
+	deliver(wd, &away);
+	assert_true(moved(wd, &event)); // and back
+}
+
+static void source_ignored_with_ice(void **state)
+{
+	struct world *wd = *state;
+	struct world_keys k = world_keypair_add(wd, 0, 1, false);
+	struct dp_event event;
+	struct packet away;
+
+	world_policy_open(wd, 0, UINT64_MAX);
+	away = sealed_from(wd, &k, 1);
+	deliver(wd, &away);
+	assert_int_equal(wd->w->clients[0].stats.rx_packets, 1);
+	assert_false(moved(wd, &event));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +407,8 @@ int main(void)
 		WORLD_TEST(initiator_keypair_is_current_at_once),
 		WORLD_TEST(rekey_within_a_burst_loses_nothing),
 		WORLD_TEST(cleared_keypairs_are_gone),
+		WORLD_TEST(source_followed),
+		WORLD_TEST(source_ignored_with_ice),
 	};
 
 	return cmocka_run_group_tests(tests, unit_eal_init, unit_eal_fini);
