@@ -276,13 +276,9 @@ static struct acl_policy *policy_compile(struct access *a, const struct client *
 		acl_set_put(a->registry, set);
 		goto out;
 	}
-	// Equal resources share an ordinal; it lasts as long as the longest of them.
-	for (size_t i = 0; i < n; i++) {
-		uint64_t tsc = boot_to_tsc(a, c->grants[grants[i]].expires);
-
-		if (tsc > policy->expires_tsc[ordinals[i]])
-			policy->expires_tsc[ordinals[i]] = tsc;
-	}
+	// Ids differ within a client, so each resource has an ordinal of its own.
+	for (size_t i = 0; i < n; i++)
+		policy->expires_tsc[ordinals[i]] = boot_to_tsc(a, c->grants[grants[i]].expires);
 out:
 	free(resources);
 	free(ordinals);

@@ -16,6 +16,7 @@
 #include <rte_cycles.h>
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -313,6 +314,26 @@ static int build_timer_init(struct kernel *k)
 	return poll_start(k, &k->mirror_poll, mirror_fd(k->mirror), k, on_netlink);
 }
 
+// A connection of the host and a NAT flow with the same port, remote and address would be mixed up.
+static void nat_ports_check(const struct config *config)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	unsigned first, last;
+
+	if (f == NULL)
+		return;
+	if (fscanf(f, "%u %u", &first, &last) == 2 && first <= config->nat_port_last
+	    && last >= config->nat_port_first) {
+		LOG(WARNING,
+		    "nat_ports %u-%u overlap net.ipv4.ip_local_port_range %u-%u",
+		    config->nat_port_first,
+		    config->nat_port_last,
+		    first,
+		    last);
+	}
+	fclose(f);
+}
+
 struct kernel *kernel_create(struct gw *gw)
 {
 	struct kernel *k = calloc(1, sizeof(*k));
@@ -322,6 +343,7 @@ struct kernel *kernel_create(struct gw *gw)
 		return err_set_null(ENOMEM);
 	k->gw = gw;
 	k->tun.fd = -1;
+	nat_ports_check(gw->config);
 	k->nl = kni_nl_create();
 	k->mirror = k->nl != NULL ? mirror_create(now_ms()) : NULL;
 	if (k->mirror == NULL) {

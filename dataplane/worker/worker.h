@@ -33,7 +33,7 @@
 
 enum {
 	WORKER_HOUSEKEEPING_LOOPS = 256, // quiescent report, timers, statistics
-	WORKER_FLOW_EXPIRE_BUDGET = 32, // flow entries looked at per housekeeping
+	WORKER_FLOW_EXPIRE_BUDGET = 512, // flow entries looked at per housekeeping
 	WORKER_TX_CAP = 256, // packets that wait for a full NIC queue, per port
 	WORKER_CMDS_PER_LOOP = 32,
 	WORKER_PORTS_MAX = 16,

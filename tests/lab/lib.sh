@@ -17,6 +17,9 @@
 # shellcheck disable=SC2034
 set -u
 
+# A proxy of this machine is none for the lab's addresses.
+unset http_proxy https_proxy no_proxy all_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY
+
 LAB_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 LAB_BUILD=${LAB_BUILD:-$LAB_TOP/build}
 PORTAL_URL=ws://203.0.113.1:8081
