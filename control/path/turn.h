@@ -240,6 +240,13 @@ void turn_allocation_restart(
 	uint64_t now,
 	const struct ip_endpoint *local_v4,
 	const struct ip_endpoint *local_v6);
+/** @return whether the allocation was made with these addresses of the relay and these credentials */
+bool turn_allocation_matches(
+	const struct turn_allocation *a,
+	const struct ip_endpoint *remote_v4,
+	const struct ip_endpoint *remote_v6,
+	const char *username,
+	const char *password);
 /** Withdraws the candidates and gives the addresses back: one Refresh with lifetime 0, then silence. */
 void turn_allocation_release(struct turn_allocation *a, uint64_t now);
 
