@@ -132,6 +132,32 @@ static void form_encode(FILE *out, const char *text)
 	}
 }
 
+const char *login_role_name(enum login_role role)
+{
+	static const char *const names[] = {
+		[LOGIN_ROLE_GATEWAY] = "gateway",
+		[LOGIN_ROLE_CLIENT] = "client",
+		[LOGIN_ROLE_RELAY] = "relay",
+	};
+
+	return names[role];
+}
+
+static void relay_request_write(FILE *out, const struct url *u, const struct login_params *params)
+{
+	fprintf(out, "%.*s/relay/websocket?name=", (int)u->path_len, u->path);
+	form_encode(out, params->name);
+	if (params->ipv4 != NULL) {
+		fputs("&ipv4=", out);
+		form_encode(out, params->ipv4);
+	}
+	if (params->ipv6 != NULL) {
+		fputs("&ipv6=", out);
+		form_encode(out, params->ipv6);
+	}
+	fprintf(out, "&port=%u", params->port);
+}
+
 static void request_write(
 	FILE *out,
 	const struct url *u,
@@ -145,7 +171,7 @@ static void request_write(
 		"%.*s/%s%s/websocket?",
 		(int)u->path_len,
 		u->path,
-		params->role == LOGIN_ROLE_GATEWAY ? "gateway" : "client",
+		login_role_name(params->role),
 		dialect == PORTAL_DIALECT_V2 ? "/v2" : "");
 	if (dialect == PORTAL_DIALECT_V1) {
 		fputs("token=", out);
@@ -179,8 +205,12 @@ int login_target_init(
 
 	if (rc != 0)
 		return rc;
-	if (params->external_id[0] == '\0' || strlen(params->external_id) >= LOGIN_ID_SIZE)
+	if (params->role == LOGIN_ROLE_RELAY) {
+		if ((params->ipv4 == NULL && params->ipv6 == NULL) || params->port == 0)
+			return refuse(err, "relay: needs an address and a port");
+	} else if (params->external_id[0] == '\0' || strlen(params->external_id) >= LOGIN_ID_SIZE) {
 		return refuse(err, "external id: must have 1 to 255 characters");
+	}
 	if (params->name[0] == '\0' || strlen(params->name) > 255)
 		return refuse(err, "name: must have 1 to 255 characters");
 	if (login_token_clean(token, params->token) != 0)
@@ -189,7 +219,10 @@ int login_target_init(
 	memcpy(out->host, u.host, sizeof(out->host));
 	stream = open_memstream(&out->request, &out->request_size);
 	if (stream != NULL) {
-		request_write(stream, &u, params, dialect, token);
+		if (params->role == LOGIN_ROLE_RELAY)
+			relay_request_write(stream, &u, params);
+		else
+			request_write(stream, &u, params, dialect, token);
 		rc = ferror(stream) ? -ENOMEM : 0;
 		if (fclose(stream) != 0)
 			rc = -ENOMEM;
@@ -232,8 +265,13 @@ int login_token_clean(char out[LOGIN_TOKEN_SIZE], const char *token)
 
 static const char *role_version(enum login_role role)
 {
-	return role == LOGIN_ROLE_GATEWAY ? "gateway/" LOGIN_GATEWAY_VERSION
-					  : "headless-client/" LOGIN_CLIENT_VERSION;
+	static const char *const versions[] = {
+		[LOGIN_ROLE_GATEWAY] = "gateway/" LOGIN_GATEWAY_VERSION,
+		[LOGIN_ROLE_CLIENT] = "headless-client/" LOGIN_CLIENT_VERSION,
+		[LOGIN_ROLE_RELAY] = "relay/" LOGIN_RELAY_VERSION,
+	};
+
+	return versions[role];
 }
 
 void login_user_agent(

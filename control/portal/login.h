@@ -14,7 +14,7 @@
  * and user agent.
  *
  * URL rules, as the official programs have them: http and ws mean ws, https and wss mean wss;
- * "/<role>/v2/websocket" is appended to the path; a query in the configured URL is dropped. Port:
+ * "/<role>/v2/websocket" is appended to the path, "/relay/websocket" for a relay; a query in the configured URL is dropped. Port:
  * the explicit one, else 443. Trap of the official programs: for them ws:// without a port, and even
  * ws://host:80, also means 443. Here ws:// without a port is refused, and :80 means 80.
  *
@@ -24,6 +24,7 @@
 /** Versions that the user agents claim; the portal pairs clients and gateways by them. */
 #define LOGIN_GATEWAY_VERSION "1.6.0"
 #define LOGIN_CLIENT_VERSION "1.5.12"
+#define LOGIN_RELAY_VERSION "0.1.0"
 
 #define LOGIN_HOST_SIZE 256
 #define LOGIN_ID_SIZE 256
@@ -33,6 +34,7 @@
 enum login_role {
 	LOGIN_ROLE_GATEWAY = 0,
 	LOGIN_ROLE_CLIENT,
+	LOGIN_ROLE_RELAY,
 };
 
 /** What the URL is made of. Strings are borrowed. */
@@ -43,6 +45,10 @@ struct login_params {
 	const char *name;
 	const char *token;
 	const uint8_t *public_key; // PORTAL_KEY_SIZE bytes
+	// A relay has neither id nor key, but addresses under which it is reached.
+	const char *ipv4; // NULL: none
+	const char *ipv6; // NULL: none
+	uint16_t port;
 };
 
 /** Where to connect and what to ask for. Free with login_target_fini(), which wipes it. */
@@ -66,6 +72,8 @@ struct login_target {
 	struct portal_error *err);
 void login_target_fini(struct login_target *t);
 
+/** "gateway", "client" or "relay": the topic, and the first step of the path. */
+const char *login_role_name(enum login_role role);
 /** Copies @p token without any white space. @return 0, -EINVAL (empty or not printable ASCII), -E2BIG */
 [[nodiscard]] int login_token_clean(char out[LOGIN_TOKEN_SIZE], const char *token);
 

@@ -7,6 +7,8 @@
 #include "control/base/log.h"
 #include "control/portal/types.h"
 
+#include <sodium.h>
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@ struct queued_event {
 struct phoenix {
 	char *topic;
 	char *topic_json; // with quotes
+	char *join_body; // "event":...,"payload":... of the join
 	enum state state;
 	uint64_t next_ref;
 	bool is_join_due; // to be put out
@@ -51,6 +54,8 @@ struct phoenix {
 	bool has_down_event; // kept apart so that telling needs no memory
 	struct phoenix_event down_event;
 };
+
+#define JOIN_BODY "\"event\":\"phx_join\",\"payload\":"
 
 static char *quoted(const char *text)
 {
@@ -71,7 +76,8 @@ struct phoenix *phoenix_create(const char *topic)
 	STAILQ_INIT(&p->events);
 	p->topic = strdup(topic);
 	p->topic_json = quoted(topic);
-	if (p->topic == NULL || p->topic_json == NULL) {
+	p->join_body = strdup(JOIN_BODY "null");
+	if (p->topic == NULL || p->topic_json == NULL || p->join_body == NULL) {
 		phoenix_destroy(p);
 		return err_set_null(ENOMEM);
 	}
@@ -105,6 +111,15 @@ void phoenix_close(struct phoenix *p)
 	p->next_ref = 0;
 }
 
+// A relay's holds its secret.
+static void join_body_free(struct phoenix *p)
+{
+	if (p->join_body != NULL)
+		sodium_memzero(p->join_body, strlen(p->join_body));
+	free(p->join_body);
+	p->join_body = NULL;
+}
+
 void phoenix_destroy(struct phoenix *p)
 {
 	if (p == NULL)
@@ -112,7 +127,24 @@ void phoenix_destroy(struct phoenix *p)
 	phoenix_close(p);
 	free(p->topic);
 	free(p->topic_json);
+	join_body_free(p);
 	free(p);
+}
+
+int phoenix_join_payload_set(struct phoenix *p, const json_t *payload)
+{
+	char *json = json_dumps(payload, JSON_ENCODE_ANY | JSON_COMPACT);
+	char *body = NULL;
+	const int len = json != NULL ? asprintf(&body, JOIN_BODY "%s", json) : -1;
+
+	if (json != NULL)
+		sodium_memzero(json, strlen(json));
+	free(json);
+	if (len < 0)
+		return err_set(ENOMEM);
+	join_body_free(p);
+	p->join_body = body;
+	return 0;
 }
 
 static void join_start(struct phoenix *p, uint64_t now_ms)
@@ -390,8 +422,7 @@ char *phoenix_next_frame(struct phoenix *p, size_t *size)
 		p->is_join_due = false;
 		p->is_join_pending = true;
 		p->join_ref = p->next_ref;
-		return frame_build(
-			p, p->topic_json, "\"event\":\"phx_join\",\"payload\":null", size);
+		return frame_build(p, p->topic_json, p->join_body, size);
 	}
 	if (p->is_heartbeat_due) {
 		p->is_heartbeat_due = false;

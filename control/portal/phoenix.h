@@ -64,9 +64,11 @@ struct phoenix_event {
 
 struct phoenix;
 
-/** @param topic "gateway" or "client"; copied. @return NULL with errno ENOMEM */
+/** @param topic "gateway", "client" or "relay"; copied. @return NULL with errno ENOMEM */
 struct phoenix *phoenix_create(const char *topic);
 void phoenix_destroy(struct phoenix *p);
+/** What joins carry instead of null; borrowed. @return 0, -ENOMEM */
+[[nodiscard]] int phoenix_join_payload_set(struct phoenix *p, const json_t *payload);
 
 /** The transport is up: forgets the last connection and queues the join. */
 void phoenix_open(struct phoenix *p, uint64_t now_ms);

@@ -459,8 +459,12 @@ session_create(uv_loop_t *loop, const struct session_config *config, struct port
 		unwind(s);
 		return err_set_null(-rc);
 	}
-	s->phoenix =
-		phoenix_create(config->login.role == LOGIN_ROLE_GATEWAY ? "gateway" : "client");
+	s->phoenix = phoenix_create(login_role_name(config->login.role));
+	if (s->phoenix != NULL && config->join_payload != NULL
+	    && phoenix_join_payload_set(s->phoenix, config->join_payload) < 0) {
+		unwind(s);
+		return err_set_null(ENOMEM);
+	}
 	transport = (struct transport_config){
 		.ca_file = config->ca_file,
 		.user_agent = s->user_agent,

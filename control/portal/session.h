@@ -49,6 +49,7 @@ struct session_config {
 	struct login_params login;
 	const char *ca_file; // PEM, in addition to the system's trust store; NULL: none
 	const char *user_agent;
+	const json_t *join_payload; // what the join carries; NULL: null
 	struct session_callbacks callbacks;
 	void *ctx;
 };

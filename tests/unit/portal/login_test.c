@@ -138,6 +138,54 @@ static void dialects(void **)
 	}
 }
 
+static void relay_urls(void **)
+{
+	static const struct {
+		const char *ipv4;
+		const char *ipv6;
+		uint16_t port;
+		const char *request; // NULL: refused
+	} cases[] = {
+		{"203.0.113.101",
+		 "203:0:113::101",
+		 3478,
+		 "/base/relay/websocket?name=r+1&ipv4=203.0.113.101&ipv6=203%3A0%3A113%3A%3A101"
+		 "&port=3478"},
+		{"203.0.113.101",
+		 NULL,
+		 65535,
+		 "/base/relay/websocket?name=r+1&ipv4=203.0.113.101&port=65535"},
+		{NULL, "::1", 1, "/base/relay/websocket?name=r+1&ipv6=%3A%3A1&port=1"},
+		{NULL, NULL, 1, NULL},
+		{"203.0.113.101", NULL, 0, NULL},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const struct login_params params = {
+			.role = LOGIN_ROLE_RELAY,
+			.api_url = "ws://h:1/base",
+			.name = "r 1",
+			.token = "t",
+			.ipv4 = cases[i].ipv4,
+			.ipv6 = cases[i].ipv6,
+			.port = cases[i].port,
+		};
+
+		// Both dialects are the same to a relay.
+		for (int d = PORTAL_DIALECT_V2; d <= PORTAL_DIALECT_V1; d++) {
+			struct portal_error err;
+			struct login_target t;
+			int rc = login_target_init(&t, &params, (enum portal_dialect)d, &err);
+
+			assert_int_equal(rc, cases[i].request != NULL ? 0 : -EINVAL);
+			if (rc != 0)
+				continue;
+			assert_string_equal(t.request, cases[i].request);
+			login_target_fini(&t);
+		}
+	}
+}
+
 static void bad_params(void **)
 {
 	char long_text[300];
@@ -256,6 +304,7 @@ static void user_agents(void **)
 		{LOGIN_ROLE_GATEWAY,
 		 {"Ubuntu", "22.04.0", "x86_64", "6.8.0-45-generic"},
 		 "Ubuntu/22.04.0 gateway/1.6.0 (x86_64; 6.8.0-45-generic)"},
+		{LOGIN_ROLE_RELAY, {"Debian", "12.0.0", "", ""}, "Debian/12.0.0 relay/0.1.0"},
 		{LOGIN_ROLE_CLIENT,
 		 {"Debian", "12.0.0", "x86_64", "6.1.0"},
 		 "Debian/12.0.0 headless-client/1.5.12 (x86_64; 6.1.0)"},
@@ -337,6 +386,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(urls),
 		cmocka_unit_test(dialects),
+		cmocka_unit_test(relay_urls),
 		cmocka_unit_test(bad_params),
 		cmocka_unit_test(tokens),
 		cmocka_unit_test(external_ids),

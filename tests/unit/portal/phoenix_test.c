@@ -413,6 +413,23 @@ static void client_topic(void **)
 	phoenix_destroy(p);
 }
 
+static void join_payload(void **)
+{
+	struct phoenix *p = phoenix_create("relay");
+	json_t *payload = json_pack("{s:s}", "stamp_secret", "00ff");
+	static const char join[] = "{\"topic\":\"relay\",\"event\":\"phx_join\",\"payload\":"
+				   "{\"stamp_secret\":\"00ff\"},\"ref\":0}";
+
+	assert_int_equal(phoenix_join_payload_set(p, payload), 0);
+	json_decref(payload);
+	// The same on every connection.
+	for (int i = 0; i < 2; i++) {
+		phoenix_open(p, 0);
+		assert_frame(p, join);
+	}
+	phoenix_destroy(p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -430,6 +447,7 @@ int main(void)
 		cmocka_unit_test(rejoin),
 		cmocka_unit_test(reopen_starts_over),
 		cmocka_unit_test(client_topic),
+		cmocka_unit_test(join_payload),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
