@@ -215,8 +215,13 @@ void stage_classify(struct worker *w, struct burst *b)
 void stage_up_tail(struct worker *w, struct burst *b)
 {
 	stage_classify(w, b);
+	PROBE(w, classify);
 	stage_nat_out_check(w, b);
+	PROBE(w, checksums);
 	stage_route(w, b);
+	PROBE(w, route);
 	stage_nat_out(w, b);
+	PROBE(w, nat_out);
 	stage_forward(w, b);
+	PROBE(w, forward);
 }

@@ -167,7 +167,10 @@ void stage_decrypt(struct worker *w, struct burst *b)
 	BURST_FOREACH(b, i)
 		rte_prefetch0(rte_pktmbuf_mtod(b->pkt[i], void *));
 	decrypt_pass1(w, b, &batch);
+	PROBE(w, open_check);
 	if (batch.n > 0)
 		aead_open_burst(w->aead, batch.op, batch.n);
+	PROBE(w, open_aead);
 	decrypt_pass3(w, b, &batch);
+	PROBE(w, open_effects);
 }

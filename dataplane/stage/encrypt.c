@@ -215,8 +215,12 @@ void stage_encrypt(struct worker *w)
 
 	if (w->seal.n == 0)
 		return;
+	PROBE(w, nat_in);
 	seal_pass1(w, &batch);
+	PROBE(w, seal_prepare);
 	if (batch.n > 0)
 		aead_seal_burst(w->aead, batch.op, batch.n);
+	PROBE(w, seal_aead);
 	seal_pass3(w, &batch);
+	PROBE(w, seal_finish);
 }

@@ -99,18 +99,23 @@ static unsigned worker_rx(struct worker *w, uint16_t port_id)
 	struct rte_mbuf *pkts[DP_BURST_MAX];
 	uint16_t n;
 
+	PROBE(w, rest);
 	n = rte_eth_rx_burst(port_id, w->queue, pkts, DP_BURST_MAX);
+	PROBE(w, rx);
 	if (n == 0)
 		return 0;
 	stat_add(&w->stats.rx_packets, n);
 	stage_demux(w, port_id, pkts, n);
+	PROBE(w, demux);
 	if (w->up.n_live > 0) {
 		stage_decrypt(w, &w->up);
 		stage_inner(w, &w->up);
+		PROBE(w, inner);
 		stage_up_tail(w, &w->up);
 	}
 	if (w->down.n_live > 0)
 		stage_nat_in(w, &w->down);
+	PROBE(w, nat_in);
 	return n;
 }
 
@@ -147,7 +152,9 @@ unsigned worker_run_once(struct worker *w, uint64_t now)
 	if (unlikely(w->hold.n > 0))
 		hold_run(w);
 	stage_encrypt(w);
+	PROBE(w, rest);
 	work += worker_tx_flush(w);
+	PROBE(w, tx);
 	if (w->is_signal_due) {
 		w->is_signal_due = false;
 		channel_wake_control(w->channel);

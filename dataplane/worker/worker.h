@@ -6,6 +6,7 @@
 #include "dataplane/crypto/aead.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/stage/burst.h"
+#include "dataplane/stage/probe.h"
 #include "dataplane/worker/client.h"
 #include "dataplane/worker/dp.h"
 #include "dataplane/worker/timer.h"
@@ -152,6 +153,10 @@ struct worker {
 	struct rte_epoll_event kick_event;
 	struct rte_epoll_event port_events[WORKER_PORTS_MAX];
 	bool is_intr_armable[WORKER_PORTS_MAX]; // needs rte_eth_dev_rx_intr_enable()
+
+#ifdef SALLYPORT_PROBE
+	struct probe probe;
+#endif
 
 	atomic_bool is_stopping __rte_aligned(64); // control: rw, worker: ro
 };
