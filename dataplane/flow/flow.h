@@ -24,7 +24,7 @@
  * Kinds: TCP and UDP carry ports. Echo carries the identifier in sport and nat_port, dport is 0.
  * Everything else (other ICMP types, GRE, SCTP, ...) is keyed by the address pair and the protocol
  * with ports 0, so that replies from the address the client spoke to can be matched; only one
- * client at a time can hold such a pair.
+ * client at a time can hold such a pair, except for ICMP, whose other types are never let back.
  *
  * Byte order: addresses, ports and identifiers are wire bytes; IPv4 uses the first 4 bytes of an
  * address and the other 12 are 0. nat_port_first and nat_port_last alone are host order.

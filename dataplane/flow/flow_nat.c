@@ -4,6 +4,7 @@
 #include "dataplane/flow/flow_table.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 
 static uint32_t gcd(uint32_t a, uint32_t b)
 {
@@ -43,11 +44,13 @@ int flow_nat_pick(
 	uint64_t seed,
 	uint64_t *hash)
 {
-	const struct flow_nat_range *range = key->kind == FLOW_KIND_ECHO ? &t->ids : &t->ports;
+	// ICMP other than echo never comes back, so its clients need not share: the number is only ours.
+	const struct flow_nat_range *range = key->kind >= FLOW_KIND_ECHO ? &t->ids : &t->ports;
 	uint32_t own = rte_be_to_cpu_16(sport);
 	uint32_t at, probes;
 
-	if (key->kind == FLOW_KIND_OTHER)
+	if (key->kind == FLOW_KIND_OTHER && key->proto != IPPROTO_ICMP
+	    && key->proto != IPPROTO_ICMPV6)
 		return port_try(t, key, 0, hash) ? 0 : -EADDRNOTAVAIL;
 	if (own >= range->first && own - range->first < range->n && port_try(t, key, sport, hash))
 		return 0;

@@ -37,7 +37,7 @@ bool csum_l4_is_ok(const struct ip_view *view, const uint8_t *ip)
 	if (view->class_ == ACL_CLASS_OTHER)
 		return true;
 	if (view->class_ == ACL_CLASS_UDP && l4[6] == 0 && l4[7] == 0)
-		return view->family == IP_FAMILY_V4;
+		return true;
 	if (has_pseudo(view))
 		sum = pseudo_sum(view, ip);
 	sum += rte_raw_cksum(l4, view->size - (size_t)view->l4);

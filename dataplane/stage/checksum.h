@@ -64,7 +64,7 @@ static inline void csum_apply(uint8_t *at, uint16_t delta)
 bool csum_ipv4_is_ok(const uint8_t *ip);
 /**
  * @return whether the TCP, UDP or ICMP checksum is right. Other protocols: true. A UDP checksum
- * of 0 is right for IPv4 and wrong for IPv6.
+ * of 0 is none, for IPv6 too (RFC 6935): the receiver decides, as behind the official gateway.
  */
 bool csum_l4_is_ok(const struct ip_view *view, const uint8_t *ip);
 /** Writes the checksum of an ICMP or ICMPv6 message into it. */

@@ -17,21 +17,23 @@ enum {
 	V4_ERROR_MAX = 576, // for what its kernel sends (RFC 1812 4.3.2.3)
 	HOP_LIMIT_GATEWAY = 20,
 	HOP_LIMIT_KERNEL = 64,
+	TOS_KERNEL = 0xc0, // internetwork control (RFC 1812 4.3.2.5)
 	MTU = DP_INNER_SIZE_MAX,
 };
 
 struct answer_form {
 	uint8_t v4_type, v4_code, v6_type, v6_code;
 	uint8_t hop_limit;
+	uint8_t tos; // IPv4
 	bool is_long_quote; // IPv4: as much as fits, not 8 bytes
 };
 
 static const struct answer_form answer_forms[] = {
-	[ICMP_ANSWER_PROHIBITED] = {3, 13, 1, 1, HOP_LIMIT_GATEWAY, false},
-	[ICMP_ANSWER_NETWORK] = {3, 0, 1, 3, HOP_LIMIT_GATEWAY, false},
-	[ICMP_ANSWER_HOST] = {3, 1, 1, 3, HOP_LIMIT_GATEWAY, false},
-	[ICMP_ANSWER_TTL] = {11, 0, 3, 0, HOP_LIMIT_KERNEL, true},
-	[ICMP_ANSWER_TOO_BIG] = {3, 4, 2, 0, HOP_LIMIT_KERNEL, true},
+	[ICMP_ANSWER_PROHIBITED] = {3, 13, 1, 1, HOP_LIMIT_GATEWAY, 0, false},
+	[ICMP_ANSWER_NETWORK] = {3, 0, 1, 3, HOP_LIMIT_GATEWAY, 0, false},
+	[ICMP_ANSWER_HOST] = {3, 1, 1, 3, HOP_LIMIT_GATEWAY, 0, false},
+	[ICMP_ANSWER_TTL] = {11, 0, 3, 0, HOP_LIMIT_KERNEL, TOS_KERNEL, true},
+	[ICMP_ANSWER_TOO_BIG] = {3, 4, 2, 0, HOP_LIMIT_KERNEL, TOS_KERNEL, true},
 };
 
 // Cuts the packet to what the error quotes. RFC 4443 2.4(c): IPv6 errors fit into 1280 bytes.
@@ -48,13 +50,15 @@ static uint32_t quote_cut(struct rte_mbuf *m, bool is_v4, const struct answer_fo
 	return m->data_len;
 }
 
-static void v4_header_write(uint8_t *out, uint32_t size, uint8_t ttl, const uint8_t *src)
+static void
+v4_header_write(uint8_t *out, uint32_t size, uint8_t ttl, uint8_t tos, const uint8_t *src)
 {
 	const uint8_t *quote = out + V4_SIZE + ICMP_SIZE;
 	uint16_t c;
 
 	memset(out, 0, V4_SIZE);
 	out[0] = 0x45;
+	out[1] = tos;
 	out[2] = (uint8_t)(size >> 8);
 	out[3] = (uint8_t)size;
 	out[8] = ttl;
@@ -99,7 +103,7 @@ bool icmp_error_make(struct rte_mbuf *m, enum icmp_answer answer, const uint8_t 
 	if (source == NULL)
 		source = out + l3 + ICMP_SIZE + (is_v4 ? 16 : 24);
 	if (is_v4)
-		v4_header_write(out, size, form->hop_limit, source);
+		v4_header_write(out, size, form->hop_limit, form->tos, source);
 	else
 		v6_header_write(out, size, form->hop_limit, source);
 	icmp = out + l3;

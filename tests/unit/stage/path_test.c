@@ -193,7 +193,7 @@ static void bad_checksums_do_not_leave(void **state)
 	world_client_send(wd, &k, &p);
 	assert_int_equal(world_drops(wd, DROP_l4_checksum), 1);
 	p = packet_udp(WORLD_CLIENT_V6, 53, WORLD_SERVER_V6, 53, NULL, 8);
-	p.bytes[46] = p.bytes[47] = 0;
+	p.bytes[46] ^= 1;
 	world_client_send(wd, &k, &p);
 	assert_int_equal(world_drops(wd, DROP_l4_checksum), 1);
 	p = packet_udp(WORLD_CLIENT_V4, 53, WORLD_SERVER_V4, 53, NULL, 8);
