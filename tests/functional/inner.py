@@ -349,6 +349,33 @@ class Family:
             self.tunnel.send_raw(message)
             self.lan.take(lambda p: Packet(late).payload in p, what="packet of the former session")
 
+    def check_window(self):
+        with self.group("counters: any order within the window, none behind it, none at the end of the range"):
+            session = self.tunnel.session
+            packet = [self.udp() for _ in range(24)]
+            message = [self.tunnel.encrypt(p) for p in packet]
+            before = counters()
+            for m in reversed(message[:20]):
+                self.tunnel.send_raw(m)
+            for p in packet[:20]:
+                self.lan.take(lambda seen, p=p: Packet(p).payload in seen, what="packet out of order")
+            newest = session.counter + 9000
+            at = lambda counter, p: setattr(session, "counter", counter) or self.tunnel.encrypt(p)
+            self.tunnel.send_raw(at(newest, packet[20]))
+            self.lan.take(lambda p: Packet(packet[20]).payload in p, what="packet far ahead")
+            self.tunnel.send_raw(at(newest - 8191, packet[21]))
+            self.lan.take(lambda p: Packet(packet[21]).payload in p, what="packet at the window's edge")
+            with counted({"drop_wg_replay": 2}):
+                self.tunnel.send_raw(at(newest - 8192, packet[22]))
+                self.tunnel.send_raw(message[22])
+            with counted({"drop_wg_expired": 2}):
+                for counter in (2**64 - 2**13 - 1, 2**64 - 1):
+                    self.tunnel.send_raw(at(counter, packet[23]))
+            session.counter = newest + 1
+            self.alive()
+            grown = settle(before, {}).get("drop_wg_auth", 0)
+            assert grown == 0, f"{grown} right packets did not authenticate"
+
     def check_goodbye(self):
         with self.group("goodbye ends the connection"):
             before = telemetry("/sallyport/clients")["clients"]
@@ -376,7 +403,7 @@ class Family:
         checks += [self.check_multicast, self.check_icmp_error, self.check_spoofed]
         checks += [self.check_tunnel_destination, self.check_policy, self.check_ttl, self.check_checksum]
         checks += [self.check_options] if self.version == 4 else [self.check_atomic]
-        checks += [self.check_unsolicited, self.check_rekey, self.check_goodbye]
+        checks += [self.check_unsolicited, self.check_window, self.check_rekey, self.check_goodbye]
         for check in checks:
             check()
         refused = self.tunnel.refused
