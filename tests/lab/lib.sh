@@ -33,10 +33,9 @@ lab_enter() {
 			echo "needs root: network namespaces and TAP devices" >&2
 			exit 77
 		fi
-		mkdir -p /run/netns
+		mkdir -p /run/netns /run/lock
 		LAB_DIR=$(mktemp -d /tmp/sallyport-lab.XXXXXX)
 		export LAB_DIR LAB_INSIDE=1
-		lab_pages=$(cat /proc/sys/vm/nr_hugepages)
 		# The outer shell waits, so that signals reach the inner one and the files go away after it.
 		unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$@" &
 		lab_child=$!
@@ -46,7 +45,7 @@ lab_enter() {
 		while kill -0 "$lab_child" 2>/dev/null; do
 			wait "$lab_child" || lab_rc=$?
 		done
-		echo "$lab_pages" >/proc/sys/vm/nr_hugepages 2>/dev/null
+		[ ! -e "$LAB_DIR/pages" ] || lab_pages_add "-$(cat "$LAB_DIR/pages")"
 		if [ -n "${LAB_KEEP:-}" ]; then
 			echo "logs: $LAB_DIR"
 		else
@@ -164,11 +163,22 @@ lab_ctl() {
 	in_ns internet "$LAB_BUILD/peers/portal/sallyport-portal" ctl --socket "$LAB_DIR/portal.sock" "$@"
 }
 
+# lab_pages_add N: reserves N more hugepages; a negative number gives them back. Relative and one at a
+# time, because labs may run side by side.
+lab_pages_add() {
+	(
+		flock 9
+		pages=$(($(cat /proc/sys/vm/nr_hugepages) + $1))
+		echo "$((pages > 0 ? pages : 0))" >/proc/sys/vm/nr_hugepages
+	) 9>/run/lock/sallyport-lab 2>/dev/null
+}
+
 # Reserves hugepages for the gateway, or says in one line that it runs without.
 lab_hugepages() {
 	local want=320 free
 	cp "$LAB_TOP/tests/lab/gateway.yaml" gateway.yaml
-	echo "$want" >/proc/sys/vm/nr_hugepages 2>/dev/null
+	echo "$want" >pages
+	lab_pages_add "$want"
 	free=$(awk '/^HugePages_Free/ {print $2}' /proc/meminfo)
 	mkdir -p hugepages
 	if [ "${free:-0}" -ge "$want" ] && mount -t hugetlbfs -o pagesize=2M hugetlbfs hugepages 2>/dev/null; then
