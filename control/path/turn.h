@@ -43,7 +43,8 @@ struct turn_allocation;
 #define TURN_DEADLINE_NONE UINT64_MAX
 
 /** Timers of spec/connectivity.md 3.4 and 3.5, nanoseconds. */
-#define TURN_KEEPALIVE_NS (25 * 1000000000ull) // Binding, postponed by outgoing ChannelData
+/** Binding; postponed by outgoing ChannelData while the relay was heard of no longer ago than this. */
+#define TURN_KEEPALIVE_NS (25 * 1000000000ull)
 #define TURN_GIVE_UP_NS 8125000000ull // sends at 0, 1, 2.5 and 4.75 s before
 #define TURN_PROBE_NS (1 * 1000000000ull) // patience of turn_allocation_probe()
 #define TURN_CHANNEL_REFRESH_NS (300 * 1000000000ull) // if data arrived since the last bind

@@ -211,7 +211,8 @@ int turn_allocation_send(
 
 void turn_allocation_note_sent(struct turn_allocation *a, uint64_t now)
 {
-	if (a->has_allocation)
+	// Sending alone shows nothing about a relay that may have died.
+	if (a->has_allocation && now - a->heard_at < TURN_KEEPALIVE_NS)
 		a->keepalive_at = now + TURN_KEEPALIVE_NS;
 }
 
@@ -222,7 +223,10 @@ void turn_allocation_note_received(struct turn_allocation *a, uint64_t now, uint
 	if (channel < TURN_CHANNEL_MIN || channel > TURN_CHANNEL_MAX)
 		return;
 	ch = &a->channels[channel - TURN_CHANNEL_MIN];
-	if (ch->state != TURN_CHANNEL_BOUND || ch->has_rx)
+	if (ch->state != TURN_CHANNEL_BOUND)
+		return;
+	a->heard_at = now;
+	if (ch->has_rx)
 		return;
 	ch->has_rx = true;
 	due_at(a, ch->bound_at + refresh_age(a));

@@ -126,6 +126,7 @@ struct turn_allocation {
 	uint64_t refresh_at; // all TURN_DEADLINE_NONE when not wanted
 	uint64_t expires_at;
 	uint64_t keepalive_at;
+	uint64_t heard_at; // last datagram of the relay
 	uint64_t retry_at;
 
 	struct turn_request requests[TURN_REQUESTS_MAX];

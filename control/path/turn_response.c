@@ -70,6 +70,7 @@ static void rtt_sample(struct turn_allocation *a, uint64_t now, uint64_t sent)
 	a->rtt_ns = a->has_rtt ? (7 * a->rtt_ns + sample) / 8 : sample;
 	a->has_rtt = true;
 	a->has_answered = true;
+	a->heard_at = now;
 	if (a->is_usable || a->is_suspended)
 		return;
 	a->is_usable = true;

@@ -302,13 +302,16 @@ static void test_refused_number(void **)
 
 static void test_data_postpones_keepalive(void **)
 {
-	struct bench *b = started();
+	struct bench *b = bench_create(RELAY_V4, NULL);
 	size_t mark;
 
+	b->relay.lifetime_s = 3600;
+	bench_start(b);
 	bind_peer(b, PEER);
 	mark = b->n_sent;
 	for (unsigned i = 0; i < 10; i++) {
 		bench_run(b, 24 * BENCH_S);
+		bench_from_peer(b, PEER, "198.51.100.5:49152", "x");
 		assert_int_equal(send_peer(b, PEER, "x"), 0);
 	}
 	assert_int_equal(bench_count_sent(b, mark, STUN_METHOD_BINDING), 0);
@@ -318,6 +321,21 @@ static void test_data_postpones_keepalive(void **)
 	assert_int_equal(bench_count_sent(b, mark, STUN_METHOD_BINDING), 0);
 	bench_run(b, 2 * BENCH_S);
 	assert_int_equal(bench_count_sent(b, mark, STUN_METHOD_BINDING), 1);
+	bench_destroy(b);
+}
+
+// Sending alone shows nothing about the relay.
+static void test_sending_hides_no_dead_relay(void **)
+{
+	struct bench *b = started();
+
+	bind_peer(b, PEER);
+	b->is_cut = true;
+	for (unsigned i = 0; i < 60 && !turn_allocation_is_suspended(b->a); i++) {
+		turn_allocation_note_sent(b->a, b->now);
+		bench_run(b, BENCH_S);
+	}
+	assert_true(turn_allocation_is_suspended(b->a));
 	bench_destroy(b);
 }
 
@@ -358,6 +376,7 @@ int main(void)
 		cmocka_unit_test(test_all_numbers_used),
 		cmocka_unit_test(test_refused_number),
 		cmocka_unit_test(test_data_postpones_keepalive),
+		cmocka_unit_test(test_sending_hides_no_dead_relay),
 		cmocka_unit_test(test_bad_peers_and_sizes),
 	};
 
