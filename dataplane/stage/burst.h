@@ -32,7 +32,8 @@ struct burst {
 	uint16_t n_live;
 	uint8_t live[DP_BURST_MAX];
 	uint8_t outer_ecn[DP_BURST_MAX];
-	uint8_t outer_size[DP_BURST_MAX]; // up: IP and UDP header, still in the headroom
+	uint8_t outer_size
+		[DP_BURST_MAX]; // up: IP and UDP header, still in the headroom; 0: relayed
 	uint16_t port_id[DP_BURST_MAX];
 	struct rte_mbuf *pkt[DP_BURST_MAX];
 	struct client *client[DP_BURST_MAX];

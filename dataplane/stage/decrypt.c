@@ -145,7 +145,7 @@ static void decrypt_pass3(struct worker *w, struct burst *b, const struct decryp
 			worker_drop(w, m, reason);
 			continue;
 		}
-		if (unlikely(job->client->follows_source))
+		if (unlikely(job->client->follows_source && b->outer_size[job->place] != 0))
 			source_follow(w, job, m, b->outer_size[job->place]);
 		stat_add(&w->stats.decrypted, 1);
 		if (size == 0) {

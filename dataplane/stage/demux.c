@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/path/turn_channel.h"
 #include "dataplane/port/port.h"
 #include "dataplane/stage/checksum.h"
 #include "dataplane/stage/stage.h"
@@ -63,6 +64,88 @@ static bool is_stun(const uint8_t *p, uint32_t size)
 		&& (p[3] & 3) == 0;
 }
 
+static bool is_from_relay(const struct worker *w, const struct frame *f)
+{
+	size_t addr_size = f->family == IP_FAMILY_V4 ? 4 : 16;
+	const uint8_t *src = f->ip + (f->family == IP_FAMILY_V4 ? 12 : 8);
+	uint16_t port = (uint16_t)((unsigned)f->ip[f->l4] << 8 | f->ip[f->l4 + 1]);
+
+	for (size_t i = 0; i < w->relays->n; i++) {
+		const struct ip_endpoint *relay = &w->relays->relay[i];
+
+		if (relay->port == port && relay->addr.family == f->family
+		    && memcmp(relay->addr.bytes, src, addr_size) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void demux_data(
+	struct worker *w,
+	uint16_t port_id,
+	struct rte_mbuf *m,
+	const struct frame *f,
+	uint32_t offset,
+	uint32_t size)
+{
+	uint16_t i;
+
+	rte_pktmbuf_adj(m, (uint16_t)offset);
+	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
+	i = burst_push(&w->up, m);
+	w->up.outer_ecn[i] = f->ecn;
+	w->up.outer_size[i] = (uint8_t)(f->l4 + UDP_SIZE);
+	w->up.port_id[i] = port_id;
+}
+
+/*
+ * ChannelData (RFC 8656 12.4) from a relay of ours. Which peer the channel belongs to matters only
+ * to control: data finds its client by the receiver index and proves itself.
+ */
+static void demux_channel(
+	struct worker *w,
+	uint16_t port_id,
+	struct rte_mbuf *m,
+	const struct frame *f,
+	uint32_t offset,
+	uint32_t size)
+{
+	const uint8_t *payload = rte_pktmbuf_mtod_offset(m, const uint8_t *, offset);
+	enum dp_punt class_ = DP_PUNT_STUN;
+	uint16_t channel;
+
+	if (!is_from_relay(w, f)) {
+		worker_drop(w, m, DROP_relay_unknown);
+		return;
+	}
+	if (!turn_channel_header_parse(payload, size, &channel)) {
+		worker_drop(w, m, DROP_relay_framing);
+		return;
+	}
+	switch (noise_msg_type_get(
+		payload + TURN_CHANNEL_HEADER_SIZE, size - TURN_CHANNEL_HEADER_SIZE)) {
+	case NOISE_MSG_DATA:
+		demux_data(
+			w,
+			port_id,
+			m,
+			f,
+			offset + TURN_CHANNEL_HEADER_SIZE,
+			size - TURN_CHANNEL_HEADER_SIZE);
+		// The address is the relay's: nobody to follow.
+		w->up.outer_size[w->up.n - 1] = 0;
+		return;
+	case NOISE_MSG_INITIATION:
+	case NOISE_MSG_RESPONSE:
+	case NOISE_MSG_COOKIE_REPLY:
+		class_ = DP_PUNT_HANDSHAKE;
+		break;
+	default:
+		break;
+	}
+	punt_payload(w, port_id, m, class_, offset, size);
+}
+
 // A datagram to our port. Its UDP checksum does not matter: all that is acted upon authenticates.
 static void
 demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct frame *f)
@@ -71,7 +154,6 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 	const uint8_t *payload = f->ip + offset;
 	uint32_t udp_size = (uint32_t)f->ip[f->l4 + 4] << 8 | f->ip[f->l4 + 5];
 	uint32_t size;
-	uint16_t i;
 
 	if (udp_size < UDP_SIZE || udp_size > f->size - f->l4) {
 		worker_drop(w, m, DROP_rx_malformed);
@@ -81,12 +163,7 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 	offset += RTE_ETHER_HDR_LEN;
 	switch (noise_msg_type_get(payload, size)) {
 	case NOISE_MSG_DATA:
-		rte_pktmbuf_adj(m, (uint16_t)offset);
-		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
-		i = burst_push(&w->up, m);
-		w->up.outer_ecn[i] = f->ecn;
-		w->up.outer_size[i] = (uint8_t)(f->l4 + UDP_SIZE);
-		w->up.port_id[i] = port_id;
+		demux_data(w, port_id, m, f, offset, size);
 		return;
 	case NOISE_MSG_INITIATION:
 	case NOISE_MSG_RESPONSE:
@@ -96,9 +173,10 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 	default:
 		break;
 	}
-	// ChannelData (0x40-0x4f, RFC 8656 12.4) belongs to control's TURN client for now.
-	if (is_stun(payload, size) || (size >= 4 && payload[0] >> 4 == 4))
+	if (is_stun(payload, size))
 		punt_payload(w, port_id, m, DP_PUNT_STUN, offset, size);
+	else if (size >= TURN_CHANNEL_HEADER_SIZE && turn_channel_is_first_byte(payload[0]))
+		demux_channel(w, port_id, m, f, offset, size);
 	else
 		worker_drop(w, m, DROP_rx_unknown_type);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/path/turn_channel.h"
 #include "dataplane/port/port.h"
 #include "dataplane/stage/checksum.h"
 #include "dataplane/stage/stage.h"
@@ -19,7 +20,7 @@ enum {
 // The whole outer header fits in front of any inner packet (design 4).
 static_assert(
 	RTE_PKTMBUF_HEADROOM >= RTE_ETHER_HDR_LEN + sizeof(struct rte_ipv6_hdr)
-			+ sizeof(struct rte_udp_hdr) + DATA_HEADER,
+			+ sizeof(struct rte_udp_hdr) + TURN_CHANNEL_HEADER_SIZE + DATA_HEADER,
 	"headroom");
 
 struct seal_job {
@@ -154,12 +155,15 @@ static void v6_outer_finish(
 
 static void outer_write(const struct client_path *p, struct rte_mbuf *m, uint8_t ecn)
 {
-	uint32_t udp_size = m->data_len + (uint32_t)sizeof(struct rte_udp_hdr);
+	uint32_t udp_size = m->data_len + (uint32_t)(p->size - RTE_ETHER_HDR_LEN - p->l3_size);
+	uint16_t be_size = rte_cpu_to_be_16(m->data_len);
 	uint8_t *out = (uint8_t *)rte_pktmbuf_prepend(m, p->size);
 	uint8_t *l3 = out + RTE_ETHER_HDR_LEN;
 	struct rte_udp_hdr *udp = (void *)(l3 + p->l3_size);
 
 	memcpy(out, p->header, p->size);
+	if (p->is_relayed)
+		memcpy(out + p->size - sizeof(be_size), &be_size, sizeof(be_size));
 	udp->dgram_len = rte_cpu_to_be_16((uint16_t)udp_size);
 	m->ol_flags = 0;
 	if (p->l3_size == sizeof(struct rte_ipv4_hdr))

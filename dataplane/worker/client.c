@@ -3,6 +3,8 @@
 
 #include "dataplane/worker/client.h"
 
+#include "control/path/turn_channel.h"
+
 #include <rte_byteorder.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
@@ -158,7 +160,8 @@ path_v6_write(struct client_path *p, const struct ip_addr *from, const struct ip
 void client_path_set(
 	struct client *c,
 	const struct ip_endpoint *local,
-	const struct ip_endpoint *remote)
+	const struct ip_endpoint *remote,
+	uint16_t channel)
 {
 	struct client_path *p = &c->path;
 	bool is_v4 = remote->addr.family == IP_FAMILY_V4;
@@ -179,4 +182,9 @@ void client_path_set(
 	udp = (void *)(p->header + RTE_ETHER_HDR_LEN + p->l3_size);
 	udp->src_port = rte_cpu_to_be_16(local->port);
 	udp->dst_port = rte_cpu_to_be_16(remote->port);
+	if (channel == 0)
+		return;
+	p->is_relayed = true;
+	turn_channel_header_write(p->header + p->size, channel, 0);
+	p->size += TURN_CHANNEL_HEADER_SIZE;
 }

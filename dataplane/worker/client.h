@@ -39,7 +39,7 @@ enum client_role {
 enum {
 	CLIENT_KEYPAIRS = 3,
 	CLIENT_KEYPAIR_NONE = 0xff,
-	CLIENT_HEADER_SIZE = 64, // Ethernet, IPv6 and UDP are 62 bytes
+	CLIENT_HEADER_SIZE = 68, // Ethernet, IPv6, UDP and ChannelData are 66 bytes
 	CLIENT_ICMP_PER_SECOND = 1000,
 	CLIENT_ICMP_BURST = 100,
 };
@@ -60,12 +60,14 @@ static_assert(offsetof(struct keypair, replay) == 128, "the window starts a line
 
 /** The way to the client: everything outside the WireGuard message, ready to be copied. */
 struct client_path {
-	uint8_t header[CLIENT_HEADER_SIZE]; // Ethernet, IP, UDP; lengths, ECN and checksums zero
+	uint8_t header
+		[CLIENT_HEADER_SIZE]; // Ethernet, IP, UDP, ChannelData; lengths, ECN and checksums zero
 	uint8_t size; // bytes of header in use; 0: no path
 	uint8_t l3_size; // 20 or 40
 	bool is_resolved; // the MAC addresses are good for fib_generation
 	bool is_move_told; // DP_EVENT_CLIENT_MOVED was sent since the path was set
 	bool has_tx_udp_cksum; // egress port writes UDP checksums
+	bool is_relayed; // the header ends with a ChannelData header
 	uint16_t port_id; // egress
 	uint16_t ip_sum; // IPv4: unfolded header sum without length and ECN; IPv6: pseudo header
 	uint32_t fib_generation;
@@ -137,11 +139,15 @@ void client_keypairs_clear(struct client *c);
 /** One token of the client's ICMP answers, of which one comes every @p interval_tsc. @return false: over the rate */
 bool client_icmp_take(struct client *c, uint64_t now, uint64_t interval_tsc);
 
-/** Sets the way out; @p remote without family: none. Adjacency is resolved at the next packet. */
+/**
+ * Sets the way out; @p remote without family: none. Adjacency is resolved at the next packet.
+ * @param channel of the relay @p remote; 0: @p remote is the client itself
+ */
 void client_path_set(
 	struct client *c,
 	const struct ip_endpoint *local,
-	const struct ip_endpoint *remote);
+	const struct ip_endpoint *remote,
+	uint16_t channel);
 
 /** @return whether @p addr (4 or 16 wire bytes) is the client's tunnel address of @p family. */
 static inline bool client_owns(const struct client *c, uint8_t family, const uint8_t *addr)

@@ -72,7 +72,8 @@ static void cmd_run(struct worker *w, const struct dp_cmd *cmd)
 		client_keypairs_clear(c);
 		break;
 	case DP_CMD_PATH_SET:
-		client_path_set(c, &cmd->path_set.local, &cmd->path_set.remote);
+		client_path_set(
+			c, &cmd->path_set.local, &cmd->path_set.remote, cmd->path_set.channel);
 		break;
 	case DP_CMD_FLOWS_CLEAR:
 		client_flows_clear(w, cmd->slot);

@@ -135,10 +135,12 @@ static void channel_fini(struct dp_channel *ch)
 static int published_init(struct dp_published *p, const struct dp_config *config)
 {
 	struct dp_tunnel *tunnel = calloc(1, sizeof(*tunnel));
+	struct dp_relays *relays = calloc(1, sizeof(*relays));
 
 	p->policies = calloc(config->max_clients, sizeof(*p->policies));
 	atomic_store(&p->tunnel, tunnel);
-	if (tunnel == NULL || p->policies == NULL) {
+	atomic_store(&p->relays, relays);
+	if (tunnel == NULL || relays == NULL || p->policies == NULL) {
 		rte_errno = ENOMEM;
 		return dp_fail("calloc");
 	}
@@ -325,6 +327,7 @@ void dp_destroy(struct dp *dp)
 	rte_mempool_free(dp->worker_pool);
 	rte_mempool_free(dp->control_pool);
 	free((void *)(uintptr_t)atomic_load(&dp->published.tunnel));
+	free((void *)(uintptr_t)atomic_load(&dp->published.relays));
 	free((void *)dp->published.policies);
 	rte_free(dp);
 }
@@ -344,7 +347,7 @@ bool dp_port_link_is_up(const struct dp *dp, size_t i)
 	return port_link_is_up(&dp->ports[i]);
 }
 
-static void tunnel_free(void *, const void *object)
+static void published_free(void *, const void *object)
 {
 	free((void *)(uintptr_t)object);
 }
@@ -361,7 +364,25 @@ void dp_tunnel_set(struct dp *dp, const struct ip_addr *v4, const struct ip_addr
 	dp_retire(
 		dp,
 		atomic_exchange_explicit(&dp->published.tunnel, fresh, memory_order_acq_rel),
-		tunnel_free,
+		published_free,
+		NULL);
+}
+
+void dp_relays_set(struct dp *dp, const struct ip_endpoint *relays, size_t n)
+{
+	struct dp_relays *fresh = calloc(1, sizeof(*fresh));
+
+	if (fresh == NULL) {
+		LOG(ERR, "relays not set: out of memory");
+		return;
+	}
+	fresh->n = n < DP_RELAYS_MAX ? n : DP_RELAYS_MAX;
+	if (fresh->n > 0)
+		memcpy(fresh->relay, relays, fresh->n * sizeof(*relays));
+	dp_retire(
+		dp,
+		atomic_exchange_explicit(&dp->published.relays, fresh, memory_order_acq_rel),
+		published_free,
 		NULL);
 }
 

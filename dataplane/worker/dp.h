@@ -37,6 +37,7 @@ enum {
 	DP_KEY_SIZE = 32,
 	DP_BURST_MAX = 64,
 	DP_INNER_SIZE_MAX = 1280,
+	DP_RELAYS_MAX = 32, // addresses; two per dual-stack relay
 };
 
 enum dp_role {
@@ -70,8 +71,8 @@ struct dp_config {
 
 /** Why a packet left the fast path. Each class has its own ring so that a flood of one starves no other. */
 enum dp_punt {
-	DP_PUNT_HANDSHAKE, // L2 frame to our UDP port: WireGuard types 1-3
-	DP_PUNT_STUN, // L2 frame to our UDP port: STUN
+	DP_PUNT_HANDSHAKE, // L2 frame to our UDP port: WireGuard types 1-3, bare or in ChannelData
+	DP_PUNT_STUN, // L2 frame to our UDP port: STUN, or anything else in a relay's ChannelData
 	DP_PUNT_HOST, // L2 frame for the host stack (ARP, NDP, our addresses, anything else)
 	DP_PUNT_TUN, // authenticated inner IP packet to an address of the gateway itself
 	DP_PUNT_P2P, // authenticated inner p2p control packet (spec/datapath.md 3.2)
@@ -123,7 +124,8 @@ struct dp_cmd {
 			uint64_t created_tsc;
 		} keypair_add;
 		struct {
-			struct ip_endpoint local, remote;
+			struct ip_endpoint local, remote; // relayed: our socket and the relay
+			uint16_t channel; // ChannelData in front of everything; 0: none
 		} path_set;
 	};
 };
@@ -191,6 +193,11 @@ bool dp_port_link_is_up(const struct dp *dp, size_t i);
 
 /** The gateway's tunnel addresses (from `init`); applies from the next burst. */
 void dp_tunnel_set(struct dp *dp, const struct ip_addr *v4, const struct ip_addr *v6);
+/**
+ * The addresses that ChannelData is taken from; applies from the next burst. Those beyond
+ * DP_RELAYS_MAX are left out.
+ */
+void dp_relays_set(struct dp *dp, const struct ip_endpoint *relays, size_t n);
 
 /** Queues a command. @return 0, -EAGAIN when the ring is full: keep it and try again. */
 [[nodiscard]] int dp_cmd_send(struct dp *dp, const struct dp_cmd *cmd);

@@ -15,6 +15,8 @@
 	X(rx_other_host, "unicast frame for another station")                                      \
 	X(rx_spoofed, "source in the tunnel range outside a tunnel")                               \
 	X(rx_unknown_type, "datagram to our port that is neither WireGuard nor STUN")              \
+	X(relay_unknown, "ChannelData from an address that is none of our relays")                 \
+	X(relay_framing, "ChannelData whose length is not that of the datagram")                   \
 	X(ip_checksum, "bad IPv4 header checksum")                                                 \
 	X(l4_checksum, "bad TCP, UDP or ICMP checksum")                                            \
 	X(ip_fragment, "fragment, which the tunnel never carries")                                 \

@@ -91,6 +91,7 @@ static void worker_load(struct worker *w, uint64_t now)
 	w->flow_tick = flow_table_tick(w->flows, now);
 	w->fib = atomic_load_explicit(&w->published->fib, memory_order_acquire);
 	w->tunnel = atomic_load_explicit(&w->published->tunnel, memory_order_acquire);
+	w->relays = atomic_load_explicit(&w->published->relays, memory_order_acquire);
 	w->fib_generation = w->fib != NULL ? fib_generation(w->fib) : 0;
 }
 

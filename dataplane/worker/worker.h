@@ -51,10 +51,17 @@ struct dp_tunnel {
 	struct ip_addr v4, v6;
 };
 
+/** Where ChannelData may come from. */
+struct dp_relays {
+	size_t n;
+	struct ip_endpoint relay[DP_RELAYS_MAX];
+};
+
 /** What control publishes and workers read, each pointer kept alive by RCU. */
 struct dp_published {
 	_Atomic(const struct fib *) fib; // control: rw, workers: ro
 	_Atomic(const struct dp_tunnel *) tunnel; // control: rw, workers: ro; never NULL
+	_Atomic(const struct dp_relays *) relays; // control: rw, workers: ro; never NULL
 	_Atomic(const struct acl_policy *) *policies; // by slot; control: rw, workers: ro
 };
 
@@ -131,6 +138,7 @@ struct worker {
 	uint64_t now __rte_aligned(64); // TSC at the start of the burst
 	const struct fib *fib; // NULL before the first one is published
 	const struct dp_tunnel *tunnel;
+	const struct dp_relays *relays;
 	uint32_t fib_generation; // of fib; 0 without
 	uint32_t flow_tick;
 	bool is_signal_due; // control has something new to read

@@ -157,6 +157,35 @@ int world_setup_v6(void **state)
 	return setup(state, true);
 }
 
+static struct ip_endpoint client_outer(const struct world *wd, uint32_t slot);
+
+static int setup_relayed(void **state, bool is_v6)
+{
+	struct ip_endpoint relay;
+	struct world *wd;
+	int rc;
+
+	rc = setup(state, is_v6);
+	if (rc != 0)
+		return rc;
+	wd = *state;
+	wd->channel = 0x4abc;
+	relay = client_outer(wd, 0);
+	dp_relays_set(wd->dp, &relay, 1);
+	world_client_add(wd, 0);
+	return 0;
+}
+
+int world_setup_relayed(void **state)
+{
+	return setup_relayed(state, false);
+}
+
+int world_setup_relayed_v6(void **state)
+{
+	return setup_relayed(state, true);
+}
+
 // Each mbuf has exactly one owner: once the wires and rings are empty, none is out.
 static void leak_check(struct world *wd)
 {
@@ -254,7 +283,12 @@ void world_client_add(struct world *wd, uint32_t slot)
 	struct dp_cmd path = {
 		.type = DP_CMD_PATH_SET,
 		.slot = slot,
-		.path_set = {.local = gateway_outer(wd), .remote = client_outer(wd, slot)},
+		.path_set =
+			{
+				.local = gateway_outer(wd),
+				.remote = client_outer(wd, slot),
+				.channel = wd->channel,
+			},
 	};
 
 	assert_int_equal(dp_cmd_send(wd->dp, &add), 0);
@@ -392,8 +426,19 @@ void world_lan_put(struct world *wd, const struct packet *ip)
 void world_client_send(struct world *wd, struct world_keys *k, const struct packet *inner)
 {
 	uint8_t payload[PACKET_MAX];
-	size_t size = world_seal(k, inner->bytes, inner->size, payload);
-	struct packet frame = world_outer(wd, k->gateway_index >> 8, payload, size);
+	size_t skip = wd->channel != 0 ? 4 : 0;
+	size_t size = world_seal(k, inner->bytes, inner->size, payload + skip);
+	struct packet frame;
+
+	if (skip > 0)
+		memcpy(payload,
+		       (const uint8_t[]){
+			       (uint8_t)(wd->channel >> 8),
+			       (uint8_t)wd->channel,
+			       (uint8_t)(size >> 8),
+			       (uint8_t)size},
+		       4);
+	frame = world_outer(wd, k->gateway_index >> 8, payload, skip + size);
 
 	world_wan_put(wd, &frame);
 	world_run(wd);
@@ -483,6 +528,11 @@ bool world_client_take(
 	ether_check(wd, WORLD_WAN, router_mac, &frame, &ip);
 	outer_check(wd, k, &ip);
 	l4 = packet_l4(&ip);
+	if (wd->channel != 0) {
+		assert_int_equal(packet_u16(&ip, l4 + 8), wd->channel);
+		assert_int_equal(packet_u16(&ip, l4 + 10), ip.size - l4 - 12);
+		l4 += 4;
+	}
 	msg = ip.bytes + l4 + 8;
 	put_le(header, 4, 4);
 	put_le(header + 4, k->client_index, 4);

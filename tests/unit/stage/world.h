@@ -62,11 +62,14 @@ struct world {
 	uint32_t fib_generation;
 	uint64_t drops_before[DROP_REASON_COUNT];
 	bool is_path_v6;
+	uint16_t channel; // of the relay that clients then are behind; 0: none
 };
 
 /** cmocka set-up and tear-down of one test; *state is a struct world with client 0 connected. */
 int world_setup(void **state);
 int world_setup_v6(void **state); // the client's path is over IPv6
+int world_setup_relayed(void **state); // the client's addresses are those of a relay
+int world_setup_relayed_v6(void **state);
 int world_teardown(void **state);
 
 /** Runs loops until nothing more happens. */
@@ -87,7 +90,7 @@ void world_fib_set(struct world *wd, const uint8_t *silent_mac, bool is_failed);
 
 /** The UDP payload of a data message. */
 size_t world_seal(struct world_keys *k, const uint8_t *inner, size_t size, uint8_t *out);
-/** A frame to the gateway's WAN port, from the client in @p slot. */
+/** A frame to the gateway's WAN port, from the client (or relay) in @p slot. */
 struct packet world_outer(const struct world *wd, uint32_t slot, const void *payload, size_t size);
 /** Puts frames on the wire; nothing runs yet. */
 void world_wan_put(struct world *wd, const struct packet *frame);
