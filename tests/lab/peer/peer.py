@@ -66,8 +66,8 @@ class Tunnel:
             self.send_raw(data, address)
 
     def _run(self):
+        self.sock.settimeout(0.05)
         while not self.is_closed:
-            self.sock.settimeout(0.05)
             try:
                 data, source = self.sock.recvfrom(65536)
             except (TimeoutError, BlockingIOError):
