@@ -86,13 +86,11 @@ static void eal_args_fill(struct eal_args *a, const struct config *config)
 
 static int eal_start(const struct config *config)
 {
-	struct eal_args *args = calloc(1, sizeof(*args));
-
-	if (args == NULL)
-		return -1;
-	eal_args_fill(args, config);
 	// EAL keeps pointers into its arguments, so they live as long as the process.
-	if (rte_eal_init(args->argc, args->argv) < 0) {
+	static struct eal_args args;
+
+	eal_args_fill(&args, config);
+	if (rte_eal_init(args.argc, args.argv) < 0) {
 		LOG(ERR,
 		    "rte_eal_init: %s%s",
 		    rte_strerror(rte_errno),
