@@ -118,11 +118,12 @@ static struct channel *pick_gateway(
 	*reason = "offline";
 	TAILQ_FOREACH(ch, &p->channels, link) {
 		const struct policy_gateway *gateway;
-		const bool is_connected = is_connected_to(connected, ch);
+		bool is_connected;
 		uint32_t dice;
 
 		if (ch->kind != CHANNEL_GATEWAY || !ch->is_joined || ch->close_code != 0)
 			continue;
+		is_connected = is_connected_to(connected, ch);
 		gateway = portal_gateway_of(p, ch->device);
 		if (gateway == NULL || gateway->site != resource->site)
 			continue;

@@ -12,7 +12,24 @@
 
 static const char *channel_topic(const struct channel *ch)
 {
-	return ch->kind == CHANNEL_CLIENT ? "client" : "gateway";
+	switch (ch->kind) {
+	case CHANNEL_CLIENT:
+		return "client";
+	case CHANNEL_RELAY:
+		return "relay";
+	default:
+		return "gateway";
+	}
+}
+
+const char *channel_id(const struct channel *ch)
+{
+	return ch->relay != NULL ? ch->relay->id.text : ch->device->stored->id.text;
+}
+
+static const char *channel_name(const struct channel *ch)
+{
+	return ch->relay != NULL ? ch->relay->name : ch->device->name;
 }
 
 static void mark_dirty(struct channel *ch)
@@ -29,7 +46,7 @@ static void send_frame(struct channel *ch, json_t *message)
 	struct frame *f;
 
 	if (ch->close_code == 0 && ch->queued_size + size > CHANNEL_QUEUE_SIZE_MAX) {
-		LOG(WARNING, "peer does not read, closing device=%s", ch->device->stored->id.text);
+		LOG(WARNING, "peer does not read, closing device=%s", channel_id(ch));
 		channel_close(ch, WS_CLOSE_GOING_AWAY);
 	}
 	if (ch->close_code == 0) {
@@ -42,7 +59,7 @@ static void send_frame(struct channel *ch, json_t *message)
 		mark_dirty(ch);
 		LOG(DEBUG,
 		    "send device=%s event=%s size=%zu",
-		    ch->device->stored->id.text,
+		    channel_id(ch),
 		    json_string_value(json_object_get(message, "event")),
 		    size);
 	}
@@ -127,6 +144,39 @@ bool channel_is_text_array(const json_t *array)
 	return true;
 }
 
+void channel_detach(struct channel *ch, struct instant now)
+{
+	if (ch->kind == CHANNEL_RELAY)
+		relays_leave(ch, now);
+	else if (ch->device->channel == ch)
+		ch->device->channel = NULL;
+	ch->is_joined = false;
+	authorize_channel_gone(ch);
+}
+
+static void log_joined(const struct channel *ch)
+{
+	LOG(INFO,
+	    "joined kind=%s device=%s name=%s version=%s channel=v%u",
+	    channel_topic(ch),
+	    channel_id(ch),
+	    channel_name(ch),
+	    ch->agent.version_text,
+	    ch->version);
+}
+
+static void join_relay(struct channel *ch, const json_t *payload, json_t *ref, struct instant now)
+{
+	if (!relays_join(ch, payload, now)) {
+		channel_reply_error(ch, "invalid stamp_secret", ref);
+		return;
+	}
+	ch->is_joined = true;
+	log_joined(ch);
+	channel_reply_ok(ch, ref);
+	channel_push(ch, "init", json_object());
+}
+
 static void join(struct channel *ch, json_t *ref, struct instant now)
 {
 	struct device *device = ch->device;
@@ -145,13 +195,7 @@ static void join(struct channel *ch, json_t *ref, struct instant now)
 	device->channel = ch;
 	ch->is_joined = true;
 	ch->has_iceless = false;
-	LOG(INFO,
-	    "joined kind=%s device=%s name=%s version=%s channel=v%u",
-	    channel_topic(ch),
-	    device->stored->id.text,
-	    device->name,
-	    ch->agent.version_text,
-	    ch->version);
+	log_joined(ch);
 	channel_reply_ok(ch, ref);
 	if (ch->kind == CHANNEL_CLIENT)
 		channel_client_joined(ch, now);
@@ -159,23 +203,34 @@ static void join(struct channel *ch, json_t *ref, struct instant now)
 		channel_gateway_joined(ch, now);
 }
 
-static void leave(struct channel *ch, json_t *ref)
+static void leave(struct channel *ch, json_t *ref, struct instant now)
 {
 	channel_reply_ok(ch, ref);
 	channel_push(ch, "phx_close", json_object());
-	if (ch->device->channel == ch)
-		ch->device->channel = NULL;
-	ch->is_joined = false;
-	authorize_channel_gone(ch);
+	channel_detach(ch, now);
+}
+
+static bool
+dispatch(struct channel *ch, const char *event, json_t *payload, json_t *ref, struct instant now)
+{
+	switch (ch->kind) {
+	case CHANNEL_CLIENT:
+		return channel_client_event(ch, event, payload, ref, now);
+	case CHANNEL_GATEWAY:
+		return channel_gateway_event(ch, event, payload, ref, now);
+	default:
+		return false;
+	}
 }
 
 static void
 own_topic(struct channel *ch, const char *event, json_t *payload, json_t *ref, struct instant now)
 {
-	bool is_known;
-
 	if (strcmp(event, "phx_join") == 0) {
-		join(ch, ref, now);
+		if (ch->kind == CHANNEL_RELAY)
+			join_relay(ch, payload, ref, now);
+		else
+			join(ch, ref, now);
 		return;
 	}
 	if (!ch->is_joined) {
@@ -183,24 +238,21 @@ own_topic(struct channel *ch, const char *event, json_t *payload, json_t *ref, s
 		return;
 	}
 	if (strcmp(event, "phx_leave") == 0) {
-		leave(ch, ref);
+		leave(ch, ref, now);
 		return;
 	}
 	if (strcmp(event, "set_snownet_capabilities") == 0 && json_is_object(payload)) {
 		ch->has_iceless = json_is_true(json_object_get(payload, "iceless"));
 		return;
 	}
-	if (strcmp(event, "no_relays") == 0) {
-		channel_push(
-			ch,
-			"relays_presence",
-			json_pack("{s:[], s:[]}", "disconnected_ids", "connected"));
+	if (ch->kind != CHANNEL_RELAY && strcmp(event, "no_relays") == 0) {
+		// It has dropped them all: the answer names none as gone.
+		ch->n_given = 0;
+		relays_push(ch);
 		return;
 	}
-	is_known = ch->kind == CHANNEL_CLIENT ? channel_client_event(ch, event, payload, ref, now)
-					      : channel_gateway_event(ch, event, payload, ref, now);
-	if (!is_known) {
-		LOG_LIMITED(INFO, "message not understood device=%s", ch->device->stored->id.text);
+	if (!dispatch(ch, event, payload, ref, now)) {
+		LOG_LIMITED(INFO, "message not understood device=%s", channel_id(ch));
 		channel_reply_error(ch, "unknown_message", ref);
 	}
 }
@@ -222,8 +274,7 @@ void channel_receive(struct channel *ch, const char *text, size_t size, struct i
 	payload = json_object_get(message, "payload");
 	ref = json_object_get(message, "ref");
 	if (topic == NULL || event == NULL || payload == NULL || ref == NULL) {
-		LOG_LIMITED(
-			WARNING, "malformed frame, closing device=%s", ch->device->stored->id.text);
+		LOG_LIMITED(WARNING, "malformed frame, closing device=%s", channel_id(ch));
 		channel_close(ch, WS_CLOSE_INTERNAL);
 	} else if (strcmp(topic, channel_topic(ch)) == 0) {
 		own_topic(ch, event, payload, ref, now);
@@ -266,17 +317,15 @@ void channel_destroy(struct channel *ch, struct instant now)
 		LOG(INFO,
 		    "left kind=%s device=%s name=%s",
 		    channel_topic(ch),
-		    ch->device->stored->id.text,
-		    ch->device->name);
-	ch->is_joined = false;
-	if (ch->device->channel == ch)
-		ch->device->channel = NULL;
-	authorize_channel_gone(ch);
+		    channel_id(ch),
+		    channel_name(ch));
+	channel_detach(ch, now);
 	if (ch->is_dirty)
 		TAILQ_REMOVE(&p->dirty, ch, dirty_link);
 	TAILQ_REMOVE(&p->channels, ch, link);
 	for (struct frame *f; (f = channel_frame_pop(ch)) != NULL;)
 		free(f);
+	relay_peer_destroy(ch->relay);
 	free(ch->ip);
 	free(ch);
 }

@@ -206,20 +206,25 @@ static void run_delete_token(struct call *c)
 	const struct policy *p = policy_of(c);
 	const struct policy_client *client = policy_client_find(p, arg(c, 0));
 	const struct policy_gateway *gateway = policy_gateway_find(p, arg(c, 0));
+	const struct policy_relay *relay = policy_relay_find(p, arg(c, 0));
 	struct policy_token *token;
 	struct policy *next;
 
-	if (client == NULL && gateway == NULL) {
-		fail(c, "there is no gateway or client \"%s\"", arg(c, 0));
+	if (client == NULL && gateway == NULL && relay == NULL) {
+		fail(c, "there is no gateway, client or relay \"%s\"", arg(c, 0));
 		return;
 	}
-	if (client != NULL && gateway != NULL) {
-		fail(c, "\"%s\" is both a gateway and a client; use its id", arg(c, 0));
+	if ((client != NULL) + (gateway != NULL) + (relay != NULL) > 1) {
+		fail(c, "\"%s\" is more than one thing; use its id", arg(c, 0));
 		return;
 	}
 	next = policy_clone(p);
-	token = client != NULL ? &next->clients[client - p->clients].token
-			       : &next->gateways[gateway - p->gateways].token;
+	if (client != NULL)
+		token = &next->clients[client - p->clients].token;
+	else if (gateway != NULL)
+		token = &next->gateways[gateway - p->gateways].token;
+	else
+		token = &next->relays[relay - p->relays].token;
 	if (!token->is_valid) {
 		fail(c, "the token of \"%s\" is already deleted", arg(c, 0));
 		policy_destroy(next);
@@ -257,7 +262,7 @@ static const struct {
 	{"revoke", 2, 2, run_revoke, "", "revoke <client> <resource>"},
 	{"reject", 2, 2, run_reject, "", "reject <client> <resource>"},
 	{"set-filters", 2, NO_LIMIT, run_set_filters, "", "set-filters <resource> <filters>..."},
-	{"delete-token", 1, 1, run_delete_token, "", "delete-token <gateway or client>"},
+	{"delete-token", 1, 1, run_delete_token, "", "delete-token <gateway, client or relay>"},
 	{"reload", 0, 0, run_reload, "", "reload"},
 };
 

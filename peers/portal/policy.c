@@ -22,6 +22,12 @@ void policy_destroy(struct policy *p)
 		free(p->gateways[i].name);
 	for (size_t i = 0; i < p->n_clients; i++)
 		free(p->clients[i].name);
+	for (size_t i = 0; i < p->n_relays; i++)
+		free(p->relays[i].name);
+	for (size_t i = 0; i < p->n_turn; i++) {
+		free(p->turn[i].username);
+		free(p->turn[i].password);
+	}
 	for (size_t i = 0; i < p->n_groups; i++) {
 		free(p->groups[i].name);
 		free(p->groups[i].is_member);
@@ -37,6 +43,8 @@ void policy_destroy(struct policy *p)
 	free(p->sites);
 	free(p->gateways);
 	free(p->clients);
+	free(p->relays);
+	free(p->turn);
 	free(p->groups);
 	free(p->resources);
 	free(p->rules);
@@ -89,6 +97,14 @@ struct policy *policy_clone(const struct policy *p)
 	out->clients = copy(p->clients, p->n_clients, sizeof(*p->clients));
 	for (size_t i = 0; i < p->n_clients; i++)
 		out->clients[i].name = alloc_text(p->clients[i].name);
+	out->relays = copy(p->relays, p->n_relays, sizeof(*p->relays));
+	for (size_t i = 0; i < p->n_relays; i++)
+		out->relays[i].name = alloc_text(p->relays[i].name);
+	out->turn = copy(p->turn, p->n_turn, sizeof(*p->turn));
+	for (size_t i = 0; i < p->n_turn; i++) {
+		out->turn[i].username = alloc_text(p->turn[i].username);
+		out->turn[i].password = alloc_text(p->turn[i].password);
+	}
 	out->groups = copy(p->groups, p->n_groups, sizeof(*p->groups));
 	for (size_t i = 0; i < p->n_groups; i++) {
 		out->groups[i].name = alloc_text(p->groups[i].name);
@@ -131,6 +147,26 @@ const struct policy_client *policy_client_by_token(const struct policy *p, const
 	for (size_t i = 0; i < p->n_clients; i++) {
 		if (policy_token_eq(&p->clients[i].token, &t))
 			return &p->clients[i];
+	}
+	return NULL;
+}
+
+const struct policy_relay *policy_relay_by_token(const struct policy *p, const char *token)
+{
+	const struct policy_token t = policy_token_make(token);
+
+	for (size_t i = 0; i < p->n_relays; i++) {
+		if (policy_token_eq(&p->relays[i].token, &t))
+			return &p->relays[i];
+	}
+	return NULL;
+}
+
+const struct policy_relay *policy_relay_find(const struct policy *p, const char *name)
+{
+	for (size_t i = 0; i < p->n_relays; i++) {
+		if (strcmp(p->relays[i].name, name) == 0)
+			return &p->relays[i];
 	}
 	return NULL;
 }

@@ -43,6 +43,23 @@ struct policy_gateway {
 	size_t site;
 };
 
+/** Relays may connect with this token, any number of them. */
+struct policy_relay {
+	char *name;
+	struct policy_token token;
+};
+
+#define POLICY_TURN_ADDRESSES_MAX 2
+
+/** A plain TURN server with fixed credentials that is handed out like a relay. */
+struct policy_turn {
+	struct ident id; // derived from everything else: a change makes another one
+	struct ip_endpoint addresses[POLICY_TURN_ADDRESSES_MAX];
+	size_t n_addresses;
+	char *username;
+	char *password;
+};
+
 /** Someone who may connect clients: each device (external id) with its token is a client of it. */
 struct policy_client {
 	struct ident id;
@@ -98,6 +115,8 @@ struct policy {
 	struct policy_site *sites;
 	struct policy_gateway *gateways;
 	struct policy_client *clients;
+	struct policy_relay *relays;
+	struct policy_turn *turn;
 	struct policy_group *groups;
 	struct policy_resource *resources;
 	struct policy_rule *rules;
@@ -106,6 +125,8 @@ struct policy {
 	size_t n_sites;
 	size_t n_gateways;
 	size_t n_clients;
+	size_t n_relays;
+	size_t n_turn;
 	size_t n_groups;
 	size_t n_resources;
 	size_t n_rules;
@@ -132,8 +153,10 @@ bool policy_token_eq(const struct policy_token *a, const struct policy_token *b)
 /** Look-ups by token, id text or name. @return NULL if there is none */
 const struct policy_gateway *policy_gateway_by_token(const struct policy *p, const char *token);
 const struct policy_client *policy_client_by_token(const struct policy *p, const char *token);
+const struct policy_relay *policy_relay_by_token(const struct policy *p, const char *token);
 const struct policy_gateway *policy_gateway_find(const struct policy *p, const char *id_or_name);
 const struct policy_client *policy_client_find(const struct policy *p, const char *id_or_name);
+const struct policy_relay *policy_relay_find(const struct policy *p, const char *name);
 const struct policy_resource *policy_resource_find(const struct policy *p, const char *id_or_name);
 
 enum policy_verdict {

@@ -24,6 +24,8 @@ struct item {
 		struct policy_site *site;
 		struct policy_gateway *gateway;
 		struct policy_client *client;
+		struct policy_relay *relay;
+		struct policy_turn *turn;
 		struct policy_group *group;
 		struct policy_resource *resource;
 		struct policy_rule *rule;
@@ -109,6 +111,8 @@ static void parse_token(
 		conf_fail(s, node, "already the token of a gateway");
 	else if (policy_client_by_token(p, text) != NULL)
 		conf_fail(s, node, "already the token of a client");
+	else if (policy_relay_by_token(p, text) != NULL)
+		conf_fail(s, node, "already the token of a relay");
 	*out = policy_token_make(text);
 }
 
@@ -319,6 +323,114 @@ static void parse_client(struct conf *s, const struct conf_node *node, void *out
 		item.client->name,
 		p->clients,
 		p->n_clients);
+}
+
+// relays
+
+static void relay_name(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+
+	PARSE_NAME(s, node, &item->relay->name, item->policy->relays, item->policy->n_relays);
+}
+
+static void relay_token(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+
+	parse_token(s, node, item, &item->relay->token);
+}
+
+static void parse_relay(struct conf *s, const struct conf_node *node, void *out)
+{
+	static const struct conf_field fields[] = {
+		{"name", relay_name, true},
+		{"token", relay_token, true},
+	};
+	struct policy *p = out;
+	struct item item = {.policy = p};
+
+	item.relay = APPEND(p->relays, p->n_relays);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
+}
+
+// turn
+
+static void turn_one_address(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+	struct policy_turn *t = item->turn;
+	const char *text = conf_text(s, node, IP_TEXT_SIZE);
+	struct ip_endpoint endpoint;
+
+	if (conf_error(s) != NULL)
+		return;
+	if (ip_endpoint_parse(&endpoint, text) != 0 || endpoint.port == 0)
+		conf_fail(s, node, "\"%s\": expected address:port, like 192.0.2.1:3478", text);
+	else if (t->n_addresses > 0 && t->addresses[0].addr.family == endpoint.addr.family)
+		conf_fail(s, node, "\"%s\": one address per family", text);
+	else
+		t->addresses[t->n_addresses++] = endpoint;
+}
+
+static void turn_address(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+
+	conf_one_or_list(s, node, turn_one_address, out);
+	if (item->turn->n_addresses == 0)
+		conf_fail(s, node, "the list of addresses is empty");
+}
+
+static void turn_username(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+
+	item->turn->username = alloc_text(conf_text(s, node, NAME_SIZE_MAX));
+}
+
+static void turn_password(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct item *item = out;
+
+	item->turn->password = alloc_text(conf_text(s, node, NAME_SIZE_MAX));
+}
+
+static struct ident turn_ident(const struct policy *p, const struct policy_turn *t)
+{
+	char first[IP_TEXT_SIZE];
+	char second[IP_TEXT_SIZE] = "";
+	struct ident id;
+	char *text;
+
+	ip_endpoint_format(&t->addresses[0], first);
+	if (t->n_addresses > 1)
+		ip_endpoint_format(&t->addresses[1], second);
+	text = alloc_format("%s %s %s %s", first, second, t->username, t->password);
+	id = ident_derive(p->account, "turn", text);
+	free(text);
+	return id;
+}
+
+static void parse_turn(struct conf *s, const struct conf_node *node, void *out)
+{
+	static const struct conf_field fields[] = {
+		{"address", turn_address, true},
+		{"username", turn_username, true},
+		{"password", turn_password, true},
+	};
+	struct policy *p = out;
+	struct item item = {.policy = p};
+
+	item.turn = APPEND(p->turn, p->n_turn);
+	conf_map(s, node, fields, COUNT_OF(fields), &item);
+	if (conf_error(s) != NULL)
+		return;
+	item.turn->id = turn_ident(p, item.turn);
+	for (size_t i = 0; i + 1 < p->n_turn; i++) {
+		if (ident_eq(&p->turn[i].id, &item.turn->id))
+			conf_fail(s, node, "listed twice");
+	}
 }
 
 // groups
@@ -797,6 +909,16 @@ static void top_clients(struct conf *s, const struct conf_node *node, void *out)
 	conf_list(s, node, parse_client, out);
 }
 
+static void top_relays(struct conf *s, const struct conf_node *node, void *out)
+{
+	conf_list(s, node, parse_relay, out);
+}
+
+static void top_turn(struct conf *s, const struct conf_node *node, void *out)
+{
+	conf_one_or_list(s, node, parse_turn, out);
+}
+
 static void top_groups(struct conf *s, const struct conf_node *node, void *out)
 {
 	conf_list(s, node, parse_group, out);
@@ -823,6 +945,8 @@ struct policy *policy_parse(const char *file, const char *text, size_t size, cha
 		{"sites", top_sites, true},
 		{"gateways", top_gateways, true},
 		{"clients", top_clients, true},
+		{"relays", top_relays, false},
+		{"turn", top_turn, false},
 		{"groups", top_groups, false},
 		{"resources", top_resources, false},
 		{"policies", top_policies, false},

@@ -15,6 +15,7 @@
 
 #define LOG_AREA "portal.portal"
 #define PARAMETER_SIZE_MAX 255
+#define RELAY_PORT_DEFAULT 3478
 
 static int compare(const void *a, const void *b)
 {
@@ -36,7 +37,9 @@ portal_create(struct policy *policy, struct store *store, random_fn random, stru
 	p->next_expiry = policy_next_expiry(policy, now.unix_s);
 	TAILQ_INIT(&p->channels);
 	TAILQ_INIT(&p->dirty);
+	TAILQ_INIT(&p->relays);
 	TAILQ_INIT(&p->pending);
+	p->presence_ms = INT64_MAX;
 	return p;
 }
 
@@ -72,6 +75,7 @@ const struct policy *portal_policy(const struct portal *p)
 void portal_tick(struct portal *p, struct instant now)
 {
 	authorize_tick(p, now);
+	relays_tick(p, now);
 	if (now.unix_s >= p->next_expiry)
 		publish_changes(p, p->policy, p->policy, now);
 }
@@ -92,6 +96,8 @@ int64_t portal_next_deadline(const struct portal *p, struct instant now)
 	int64_t deadline = first != NULL ? first->deadline_ms : INT64_MAX;
 	int64_t expiry;
 
+	if (p->presence_ms < deadline)
+		deadline = p->presence_ms;
 	if (p->next_expiry == POLICY_NEVER)
 		return deadline;
 	expiry = now.mono_ms + (p->next_expiry - now.unix_s) * 1000;
@@ -149,6 +155,7 @@ static const struct {
 	{"/client/v2/websocket", CHANNEL_CLIENT, 2},
 	{"/gateway/websocket", CHANNEL_GATEWAY, 1},
 	{"/gateway/v2/websocket", CHANNEL_GATEWAY, 2},
+	{"/relay/websocket", CHANNEL_RELAY, 1},
 };
 
 // What a request turns out to be about.
@@ -157,6 +164,9 @@ struct admission {
 	unsigned version;
 	const struct policy_client *client; // of a client channel
 	const struct policy_gateway *gateway; // of a gateway channel
+	const struct policy_relay *relay; // of a relay channel
+	struct ip_endpoint addresses[2]; // of a relay channel
+	size_t n_addresses;
 };
 
 static bool find_path(struct admission *out, const char *path)
@@ -201,12 +211,60 @@ static int check_token(
 		out->client = policy_client_by_token(p->policy, token);
 		if (out->client == NULL || out->client->expires_at <= now.unix_s)
 			return unauthorized(problem, "invalid_token", "Invalid token");
+	} else if (out->kind == CHANNEL_RELAY) {
+		out->relay = policy_relay_by_token(p->policy, token);
+		if (out->relay == NULL)
+			return unauthorized(problem, "invalid_token", "Invalid token");
 	} else {
 		out->gateway = policy_gateway_by_token(p->policy, token);
 		if (out->gateway == NULL)
 			return unauthorized(problem, "invalid_token", "Invalid token");
 	}
 	return 0;
+}
+
+static int add_relay_address(
+	struct admission *a,
+	const char *text,
+	enum ip_family family,
+	uint16_t port,
+	struct problem *problem)
+{
+	struct ip_endpoint *e = &a->addresses[a->n_addresses];
+
+	if (is_blank(text))
+		return 0;
+	if (ip_addr_parse(&e->addr, text) != 0 || e->addr.family != family)
+		return bad_parameter(
+			problem, family == IP_FAMILY_V4 ? "ipv4 is invalid" : "ipv6 is invalid");
+	e->port = port;
+	a->n_addresses++;
+	return 0;
+}
+
+static int check_relay_parameters(
+	struct admission *a,
+	const struct connect_request *request,
+	struct problem *problem)
+{
+	unsigned long port = RELAY_PORT_DEFAULT;
+	char *end = NULL;
+	int rc;
+
+	if (!is_blank(request->port)) {
+		port = strtoul(request->port, &end, 10);
+		if (*end != '\0' || request->port[0] < '0' || request->port[0] > '9' || port == 0
+		    || port > UINT16_MAX)
+			return bad_parameter(problem, "port is invalid");
+	}
+	if (request->name != NULL && strlen(request->name) > PARAMETER_SIZE_MAX)
+		return bad_parameter(problem, "name should be at most 255 character(s)");
+	rc = add_relay_address(a, request->ipv4, IP_FAMILY_V4, (uint16_t)port, problem);
+	if (rc == 0)
+		rc = add_relay_address(a, request->ipv6, IP_FAMILY_V6, (uint16_t)port, problem);
+	if (rc == 0 && a->n_addresses == 0)
+		return bad_parameter(problem, "ipv4 or ipv6 can't be blank");
+	return rc;
 }
 
 static int check_parameters(
@@ -250,6 +308,8 @@ admit(const struct portal *p,
 		return err_set(EACCES);
 	}
 	rc = check_token(p, out, request->token, now, problem);
+	if (rc == 0 && out->kind == CHANNEL_RELAY)
+		return check_relay_parameters(out, request, problem);
 	if (rc == 0)
 		rc = check_parameters(out, request, problem);
 	if (rc != 0 || out->kind == CHANNEL_CLIENT)
@@ -314,6 +374,29 @@ get_device(struct portal *p, const struct admission *a, const struct connect_req
 	return device;
 }
 
+static struct relay_peer *
+get_relay(const struct admission *a, const struct connect_request *request)
+{
+	struct relay_peer *r = alloc_zero(1, sizeof(*r));
+
+	r->name = alloc_text(is_blank(request->name) ? a->relay->name : request->name);
+	memcpy(r->addresses, a->addresses, sizeof(r->addresses));
+	r->n_addresses = a->n_addresses;
+	return r;
+}
+
+static struct policy_token admitted_token(const struct admission *a)
+{
+	switch (a->kind) {
+	case CHANNEL_CLIENT:
+		return a->client->token;
+	case CHANNEL_RELAY:
+		return a->relay->token;
+	default:
+		return a->gateway->token;
+	}
+}
+
 struct channel *portal_connect(
 	struct portal *p,
 	const struct connect_request *request,
@@ -321,14 +404,16 @@ struct channel *portal_connect(
 	struct problem *problem)
 {
 	struct admission a = {};
-	struct device *device;
+	struct device *device = NULL;
 	struct channel *ch;
 
 	portal_tick(p, now);
 	if (admit(p, &a, request, now, problem) != 0)
 		return NULL;
-	device = get_device(p, &a, request);
-	if (device == NULL || device->is_gateway != (a.kind == CHANNEL_GATEWAY)) {
+	if (a.kind != CHANNEL_RELAY)
+		device = get_device(p, &a, request);
+	if (a.kind != CHANNEL_RELAY
+	    && (device == NULL || device->is_gateway != (a.kind == CHANNEL_GATEWAY))) {
 		*problem = (struct problem){
 			500,
 			"Internal Server Error",
@@ -339,10 +424,12 @@ struct channel *portal_connect(
 	ch = alloc_zero(1, sizeof(*ch));
 	ch->portal = p;
 	ch->device = device;
+	ch->relay = a.kind == CHANNEL_RELAY ? get_relay(&a, request) : NULL;
 	ch->kind = a.kind;
 	ch->version = a.version;
-	ch->token = a.kind == CHANNEL_CLIENT ? a.client->token : a.gateway->token;
-	snprintf(ch->public_key, sizeof(ch->public_key), "%s", request->public_key);
+	ch->token = admitted_token(&a);
+	if (a.kind != CHANNEL_RELAY)
+		snprintf(ch->public_key, sizeof(ch->public_key), "%s", request->public_key);
 	agent_parse(&ch->agent, request->user_agent);
 	ch->ip = alloc_text(request->ip != NULL ? request->ip : "");
 	ch->frames_end = &ch->frames;

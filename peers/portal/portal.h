@@ -39,9 +39,12 @@ struct connect_request {
 	const char *token; // from the header, else from the query
 	const char *external_id;
 	const char *name;
-	const char *public_key;
+	const char *public_key; // not of a relay
 	const char *user_agent;
 	const char *ip; // of the peer, for attribution only
+	const char *ipv4; // of a relay, these three: where it serves
+	const char *ipv6;
+	const char *port;
 };
 
 /** Why a connect is refused, as an HTTP answer. */

@@ -10,7 +10,7 @@
 #include <sys/queue.h>
 
 /**
- * What the files of the portal core share: devices, channels, authorizations, and the requests
+ * What the files of the portal core share: devices, relays, channels, authorizations, and the requests
  * that wait for a gateway. Nothing outside portal.c, channel*.c, authorize.c, publish.c and
  * view.c includes this.
  */
@@ -59,6 +59,19 @@ struct pending {
 enum channel_kind {
 	CHANNEL_CLIENT,
 	CHANNEL_GATEWAY,
+	CHANNEL_RELAY,
+};
+
+/** Relays that a peer is given at most. */
+#define RELAYS_GIVEN_MAX 2
+
+/** A connected relay. It is not stored: a restarted one is another one. */
+struct relay_peer {
+	struct ident id; // from the secret; none before the join
+	char *name;
+	struct ip_endpoint addresses[2]; // IPv4 first
+	size_t n_addresses;
+	char secret[256]; // stamp secret
 };
 
 /** One websocket. */
@@ -66,7 +79,11 @@ struct channel {
 	TAILQ_ENTRY(channel) link;
 	TAILQ_ENTRY(channel) dirty_link;
 	struct portal *portal;
-	struct device *device;
+	struct device *device; // NULL for a relay
+	struct relay_peer *relay; // of a relay only
+	TAILQ_ENTRY(channel) relay_link; // joined relays
+	struct ident given[RELAYS_GIVEN_MAX]; // relays that this peer has been told of last
+	size_t n_given;
 	enum channel_kind kind;
 	unsigned version; // 1: "flow" names, 2: "authorization" names
 	bool is_joined;
@@ -92,6 +109,8 @@ struct portal {
 	void *devices; // tsearch tree of struct device by id
 	TAILQ_HEAD(, channel) channels;
 	TAILQ_HEAD(, channel) dirty;
+	TAILQ_HEAD(, channel) relays; // joined
+	int64_t presence_ms; // when peers hear of relays that came or went; INT64_MAX: nothing new
 	TAILQ_HEAD(, pending) pending;
 };
 
@@ -125,6 +144,10 @@ void channel_reply(
 	json_t *ref);
 void channel_reply_ok(struct channel *ch, json_t *ref);
 void channel_reply_error(struct channel *ch, const char *reason, json_t *ref);
+/** Takes the channel out of everything that a joined one is part of. */
+void channel_detach(struct channel *ch, struct instant now);
+/** Names the peer for the log. */
+const char *channel_id(const struct channel *ch);
 /** Tells the peer that its token is gone, which ends official peers, and closes. */
 void channel_expel(struct channel *ch);
 /** @return whether a payload's member is an array of strings; absent is not. */
@@ -146,6 +169,22 @@ bool channel_gateway_event(
 	json_t *payload,
 	json_t *ref,
 	struct instant now);
+
+// relays.c
+/** A relay's join. @return false when the payload has no secret to work with */
+bool relays_join(struct channel *ch, const json_t *payload, struct instant now);
+/** A relay is no longer there; also before it joined. */
+void relays_leave(struct channel *ch, struct instant now);
+/** Something about the relays is different: peers hear of it in a second. */
+void relays_changed(struct portal *p, struct instant now);
+/** Whether two policies hand out different TURN servers. */
+bool relays_policy_differs(const struct policy *a, const struct policy *b);
+void relays_tick(struct portal *p, struct instant now);
+/** Chooses relays for this peer and remembers which. @return owned list with credentials */
+json_t *relays_give(struct channel *ch);
+/** Sends relays_presence with a new choice. */
+void relays_push(struct channel *ch);
+void relay_peer_destroy(struct relay_peer *r);
 
 // authorize.c
 void authorize_request(

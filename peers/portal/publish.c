@@ -53,6 +53,13 @@ static bool is_token_good(const struct change *c, const struct channel *ch)
 
 		return g != NULL && policy_token_eq(&g->token, &ch->token);
 	}
+	if (ch->kind == CHANNEL_RELAY) {
+		for (size_t i = 0; i < c->new->n_relays; i++) {
+			if (policy_token_eq(&c->new->relays[i].token, &ch->token))
+				return true;
+		}
+		return false;
+	}
 	const struct policy_client *client = policy_client_find(c->new, ch->device->owner.text);
 
 	return client != NULL && policy_token_eq(&client->token, &ch->token)
@@ -66,12 +73,9 @@ static void expel_tokenless(const struct change *c)
 	TAILQ_FOREACH(ch, &c->portal->channels, link) {
 		if (ch->close_code != 0 || is_token_good(c, ch))
 			continue;
-		LOG(NOTICE, "token is gone device=%s", ch->device->stored->id.text);
+		LOG(NOTICE, "token is gone device=%s", channel_id(ch));
 		channel_expel(ch);
-		authorize_channel_gone(ch);
-		ch->is_joined = false;
-		if (ch->device->channel == ch)
-			ch->device->channel = NULL;
+		channel_detach(ch, c->now);
 	}
 }
 
@@ -211,9 +215,11 @@ void publish_changes(
 			continue;
 		if (ch->kind == CHANNEL_CLIENT)
 			tell_client(&c, ch);
-		else if (old != new)
+		else if (old != new && ch->kind == CHANNEL_GATEWAY)
 			tell_gateway(&c, ch);
 	}
+	if (relays_policy_differs(old, new))
+		relays_changed(p, now);
 	p->visible_at = now.unix_s;
 	p->next_expiry = policy_next_expiry(new, now.unix_s);
 }

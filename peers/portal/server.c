@@ -97,6 +97,9 @@ struct request {
 	char external_id[1024];
 	char name[1024];
 	char public_key[256];
+	char ipv4[64];
+	char ipv6[64];
+	char port[16];
 	char user_agent[1024];
 	char ip[64];
 };
@@ -132,6 +135,9 @@ static struct request *request_create(struct lws *wsi)
 		q->r.external_id =
 			query(wsi, "firezone_id=", q->external_id, sizeof(q->external_id));
 	q->r.name = query(wsi, "name=", q->name, sizeof(q->name));
+	q->r.ipv4 = query(wsi, "ipv4=", q->ipv4, sizeof(q->ipv4));
+	q->r.ipv6 = query(wsi, "ipv6=", q->ipv6, sizeof(q->ipv6));
+	q->r.port = query(wsi, "port=", q->port, sizeof(q->port));
 	q->r.public_key = query(wsi, "public_key=", q->public_key, sizeof(q->public_key));
 	if (lws_hdr_copy(wsi, q->user_agent, sizeof(q->user_agent), WSI_TOKEN_HTTP_USER_AGENT) > 0)
 		q->r.user_agent = q->user_agent;

@@ -114,11 +114,62 @@ static void add_authorization(struct device *device, void *arg)
 	}
 }
 
+static json_t *addresses_json(const struct ip_endpoint *addresses, size_t n)
+{
+	json_t *list = alloc_check(json_array());
+	char text[IP_TEXT_SIZE];
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_string(ip_endpoint_format(&addresses[i], text)));
+	return list;
+}
+
+// Who is connected with this token.
+static json_t *relay_json(const struct portal *p, const struct policy_relay *relay)
+{
+	json_t *list = alloc_check(json_array());
+	const struct channel *ch;
+
+	TAILQ_FOREACH(ch, &p->relays, relay_link) {
+		if (!policy_token_eq(&ch->token, &relay->token))
+			continue;
+		json_array_append_new(
+			list,
+			json_pack(
+				"{s:s, s:s, s:o, s:s, s:s}",
+				"id",
+				ch->relay->id.text,
+				"name",
+				ch->relay->name,
+				"addresses",
+				addresses_json(ch->relay->addresses, ch->relay->n_addresses),
+				"version",
+				ch->agent.version_text,
+				"ip",
+				ch->ip));
+	}
+	return json_pack("{s:s, s:o}", "name", relay->name, "connections", list);
+}
+
+static json_t *turn_json(const struct policy_turn *turn)
+{
+	return json_pack(
+		"{s:s, s:o, s:s}",
+		"id",
+		turn->id.text,
+		"addresses",
+		addresses_json(turn->addresses, turn->n_addresses),
+		"username",
+		turn->username);
+}
+
 json_t *portal_status(struct portal *p, struct instant now)
 {
 	struct status s = {.portal = p, .now = now.unix_s, .authorizations = json_array()};
 	json_t *gateways = alloc_check(json_array());
 	json_t *clients = alloc_check(json_array());
+	json_t *relays = alloc_check(json_array());
+	json_t *turn = alloc_check(json_array());
 	json_t *resources = alloc_check(json_array());
 
 	portal_tick(p, now);
@@ -139,18 +190,26 @@ json_t *portal_status(struct portal *p, struct instant now)
 				"devices",
 				s.devices));
 	}
+	for (size_t i = 0; i < p->policy->n_relays; i++)
+		json_array_append_new(relays, relay_json(p, &p->policy->relays[i]));
+	for (size_t i = 0; i < p->policy->n_turn; i++)
+		json_array_append_new(turn, turn_json(&p->policy->turn[i]));
 	for (size_t i = 0; i < p->policy->n_resources; i++)
 		json_array_append_new(
 			resources, view_client_resource_full(p->policy, &p->policy->resources[i]));
 	portal_device_walk(p, add_authorization, &s);
 	return json_pack(
-		"{s:s, s:o, s:o, s:o, s:o}",
+		"{s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"account",
 		p->policy->account,
 		"gateways",
 		gateways,
 		"clients",
 		clients,
+		"relays",
+		relays,
+		"turn",
+		turn,
 		"resources",
 		resources,
 		"authorizations",

@@ -130,7 +130,7 @@ json_t *view_client_init(struct channel *ch, int64_t now)
 				resources, view_client_resource(policy, r, &ch->agent));
 	}
 	return json_pack(
-		"{s:{s:s, s:s, s:n, s:[], s:[], s:[]}, s:o, s:[], s:[], s:o}",
+		"{s:{s:s, s:s, s:n, s:[], s:[], s:[]}, s:o, s:o, s:[], s:o}",
 		"interface",
 		"ipv4",
 		ch->device->stored->ipv4,
@@ -143,6 +143,7 @@ json_t *view_client_init(struct channel *ch, int64_t now)
 		"resources",
 		resources,
 		"relays",
+		relays_give(ch),
 		"authorizations",
 		"flow_logs",
 		view_flow_logs());
@@ -185,7 +186,7 @@ json_t *view_gateway_init(struct channel *ch, int64_t now)
 
 	portal_device_walk(ch->portal, add_authorizations, &list);
 	return json_pack(
-		"{s:{s:s, s:s}, s:{s:b, s:b}, s:s, s:[], s:o, s:o}",
+		"{s:{s:s, s:s}, s:{s:b, s:b}, s:s, s:o, s:o, s:o}",
 		"interface",
 		"ipv4",
 		ch->device->stored->ipv4,
@@ -199,6 +200,7 @@ json_t *view_gateway_init(struct channel *ch, int64_t now)
 		"account_slug",
 		ch->portal->policy->account,
 		"relays",
+		relays_give(ch),
 		"authorizations",
 		list.out,
 		"flow_logs",

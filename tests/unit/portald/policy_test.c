@@ -71,6 +71,22 @@ static void test_errors(void **)
 		 "  site: x\n  token: t\nclients:\n- name: c\n  token: t\n",
 		 "p.yaml:11: clients[0].token: already the token of a gateway"},
 		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients:\n"
+		 "- name: c\n  token: t\nrelays:\n- name: r\n  token: t\n",
+		 "p.yaml:10: relays[0].token: already the token of a client"},
+		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients: []\n"
+		 "relays:\n- name: r\n  token: t\n- name: r\n  token: u\n",
+		 "p.yaml:9: relays[1].name: \"r\" is already defined"},
+		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients: []\n"
+		 "turn:\n  address: 192.0.2.1\n  username: u\n  password: p\n",
+		 "p.yaml:7: turn.address: \"192.0.2.1\": expected address:port, like "
+		 "192.0.2.1:3478"},
+		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients: []\n"
+		 "turn:\n  address: ['192.0.2.1:1', '192.0.2.2:1']\n  username: u\n  password: p\n",
+		 "p.yaml:7: turn.address[1]: \"192.0.2.2:1\": one address per family"},
+		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients: []\n"
+		 "turn:\n  address: 192.0.2.1:1\n  username: u\n",
+		 "p.yaml:7: turn.password: missing"},
+		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients:\n"
 		 "- name: c\n  token: t\n- name: d\n  token: t\n",
 		 "p.yaml:9: clients[1].token: already the token of a client"},
 		{"account: a\nlisten: 127.0.0.1:1\nsites: []\ngateways: []\nclients:\n"

@@ -1182,7 +1182,7 @@ static void test_command_errors(void **state)
 		{"{\"command\":\"set-filters\",\"args\":[\"web\",\"[{}\"]}",
 		 "expected a JSON array of filters"},
 		{"{\"command\":\"delete-token\",\"args\":[\"x\"]}",
-		 "there is no gateway or client \"x\""},
+		 "there is no gateway, client or relay \"x\""},
 		{"{\"command\":\"reload\"}", "/nonexistent: No such file or directory"},
 	};
 	struct fixture *f = *state;

@@ -298,7 +298,8 @@ def test_refusals(portal):
     refused(lambda: portal.client(query={"public_key": "short"}), 400, "invalid_connect_params")
     refused(lambda: portal.client(query={"external_id": ""}), 400, "invalid_connect_params")
     refused(lambda: portal.client(agent="curl/8"), 400, "invalid_connect_params")
-    refused(lambda: portal.client(path="/relay/websocket"), 404, None)
+    refused(lambda: portal.client(path="/relay/websocket"), 401, "invalid_token")
+    refused(lambda: portal.client(path="/nothing/websocket"), 404, None)
     refused(lambda: portal.client(upgrade=False), 404, None)
     refused(lambda: portal.gateway(query={"public_key": "!" * 44}), 400, "invalid_connect_params")
 
@@ -476,4 +477,5 @@ def main():
         shutil.rmtree(directory)
 
 
-main()
+if __name__ == "__main__":
+    main()
