@@ -26,9 +26,10 @@
  * nonce:
  *  - Firezone relays sign every answer, errors too. After the first validly signed answer nothing
  *    unsigned is believed any more, for the life of the allocation.
- *  - RFC 8656 servers (coturn) refuse such a request with an unsigned 400, or an unsigned 401 that
- *    has REALM and NONCE: then the ordinary dance of RFC 8489 section 9.2 follows, in which 400, 401
- *    and 438 may be unsigned. Everything else must be signed there too, success above all.
+ *  - RFC 8656 servers (coturn) refuse such a request with an unsigned 400, an unsigned 401 that has
+ *    REALM and NONCE, or an unsigned 437 when a process before us held the port: then the ordinary
+ *    dance of RFC 8489 section 9.2 follows, in which 400, 401 and 438 may be unsigned. Everything else
+ *    must be signed there too, success above all.
  * An answer with a wrong MESSAGE-INTEGRITY is ignored always, and so is one to an unknown transaction.
  *
  * Addresses: "local" is an address of ours, "remote" one of the relay, "peer" whoever is reached through

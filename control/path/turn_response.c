@@ -40,7 +40,7 @@ static bool may_be_unsigned(const struct turn_allocation *a, const struct respon
 	switch (a->dialect) {
 	case TURN_DIALECT_UNKNOWN:
 		return re->request->purpose == TURN_PURPOSE_ALLOCATE && !re->attempt->had_nonce
-			&& (code == CODE_BAD_REQUEST
+			&& (code == CODE_BAD_REQUEST || code == CODE_ALLOCATION_MISMATCH
 			    || (code == CODE_UNAUTHORIZED && is_challenge(re->msg)));
 	case TURN_DIALECT_RFC: // RFC 8489 9.2.5
 		return code == CODE_BAD_REQUEST || code == CODE_UNAUTHORIZED

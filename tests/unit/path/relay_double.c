@@ -329,6 +329,12 @@ static void handle_request(struct ask *ask)
 		d->fail_times--;
 		return;
 	}
+	// As coturn 4.6.1 was seen to do.
+	if (d->is_rfc && ask->msg.method == STUN_METHOD_ALLOCATE
+	    && client_of(d, ask->now, ask->from) != NULL) {
+		answer_error(ask, 437, false);
+		return;
+	}
 	if (!authenticate(ask))
 		return;
 	if (ask->msg.method == STUN_METHOD_ALLOCATE)
