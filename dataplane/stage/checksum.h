@@ -6,6 +6,7 @@
 #include "dataplane/stage/ip_view.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /**
@@ -23,6 +24,17 @@ static inline uint16_t csum_fold(uint32_t sum)
 	sum = (sum & 0xffff) + (sum >> 16);
 	return (uint16_t)((sum & 0xffff) + (sum >> 16));
 }
+
+/** The same for a sum of 32-bit words; 0 only if all of them are 0. */
+static inline uint16_t csum_fold64(uint64_t sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return csum_fold((uint32_t)((sum & 0xffff) + (sum >> 16)));
+}
+
+/** @return the sum of @p size bytes (up to 65535) as 16-bit words, an odd one padded with 0. */
+uint16_t csum_sum(const void *data, size_t size);
 
 /** Adds @p n words (new) and the complement of @p n words (old) to a delta. */
 static inline uint16_t

@@ -149,7 +149,7 @@ static void v6_outer_finish(
 		m->ol_flags |= RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_UDP_CKSUM;
 		return;
 	}
-	sum = (uint16_t)~csum_fold((uint32_t)sum + rte_raw_cksum(udp, udp_size));
+	sum = (uint16_t)~csum_fold((uint32_t)sum + csum_sum(udp, udp_size));
 	udp->dgram_cksum = sum != 0 ? sum : 0xffff;
 }
 

@@ -100,6 +100,36 @@ static void udp_zero_checksum(void **)
 	assert_true(csum_l4_is_ok(&v, p6.bytes));
 }
 
+// RFC 1071 word by word.
+static uint16_t naive_sum(const uint8_t *p, size_t size)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < size; i++) {
+		sum += (uint32_t)p[i] << (i % 2 == 0 ? 0 : 8);
+		sum = (sum & 0xffff) + (sum >> 16);
+	}
+	return (uint16_t)sum;
+}
+
+static void sum_of_any_size_and_alignment(void **)
+{
+	static uint8_t bytes[65536];
+
+	srandom(2);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)random();
+	for (size_t size = 0; size < 1500; size++)
+		assert_int_equal(
+			csum_sum(bytes + size % 67, size), naive_sum(bytes + size % 67, size));
+	assert_int_equal(csum_sum(bytes, 65535), naive_sum(bytes, 65535));
+	memset(bytes, 0xff, sizeof(bytes));
+	for (size_t size = 65535; size > 65400; size--)
+		assert_int_equal(csum_sum(bytes + 1, size), naive_sum(bytes + 1, size));
+	memset(bytes, 0, sizeof(bytes));
+	assert_int_equal(csum_sum(bytes, 1000), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -107,6 +137,7 @@ int main(void)
 		cmocka_unit_test(zero_becomes_ffff),
 		cmocka_unit_test(verifies),
 		cmocka_unit_test(udp_zero_checksum),
+		cmocka_unit_test(sum_of_any_size_and_alignment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
