@@ -101,7 +101,8 @@ struct acl_set;
  */
 struct acl_policy {
 	const struct acl_set *set; // holds a reference
-	uint32_t generation; // differs from every other policy the client had; flows remember it
+	uint32_t
+		generation; // differs from every other policy the client had, not 0; flows remember it
 	uint32_t n_resources; // of the set
 	uint64_t expires_tsc
 		[]; // by ordinal: TSC from which the resource is gone, UINT64_MAX = never

@@ -190,16 +190,16 @@ void stage_classify(struct worker *w, struct burst *b)
 	batch.judge.n = 0;
 	for (unsigned at = 0; at < batch.n; at++) {
 		uint16_t i = batch.place[at];
-		const struct acl_policy *policy = worker_policy(w, b->client[i]);
+		uint32_t generation = worker_policy_generation(w, b->client[i]);
 		struct flow *f = batch.flow[at];
 
 		b->flow[i] = f;
-		if (likely(f != NULL && judge_is_fresh(f, policy, w->now)))
+		if (likely(f != NULL && judge_is_fresh(f, generation, w->now)))
 			continue;
 		batch.judged[batch.judge.n] = (uint8_t)at;
 		judge_push(
 			&batch.judge,
-			policy,
+			worker_policy(w, b->client[i]),
 			&b->ip[i],
 			ip_view_dst(&b->ip[i], rte_pktmbuf_mtod(b->pkt[i], const uint8_t *)));
 	}

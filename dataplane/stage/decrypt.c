@@ -4,8 +4,6 @@
 #include "dataplane/stage/stage.h"
 #include "dataplane/worker/session.h"
 
-#include <rte_prefetch.h>
-
 enum {
 	DATA_OVERHEAD = NOISE_DATA_SIZE_MIN,
 	DATA_HEADER = sizeof(struct noise_msg_data),
@@ -35,9 +33,9 @@ struct decrypt_batch {
 	struct aead_op op[DP_BURST_MAX];
 };
 
-// Checks one message. @return DROP_REASON_COUNT if it may be decrypted
+// Finds the keypair of one message. @return DROP_REASON_COUNT if it has one
 static enum drop_reason
-decrypt_check(const struct worker *w, const struct rte_mbuf *m, struct decrypt_job *job)
+decrypt_find(const struct worker *w, const struct rte_mbuf *m, struct decrypt_job *job)
 {
 	const struct noise_msg_data *msg = rte_pktmbuf_mtod(m, const struct noise_msg_data *);
 	uint32_t slot;
@@ -53,6 +51,13 @@ decrypt_check(const struct worker *w, const struct rte_mbuf *m, struct decrypt_j
 	if (job->keypair == NULL)
 		return DROP_wg_unknown_index;
 	job->counter = noise_le64_get(msg->counter);
+	client_prefetch_open(job->client, job->keypair, job->counter);
+	return DROP_REASON_COUNT;
+}
+
+// Checks it. @return DROP_REASON_COUNT if it may be decrypted
+static enum drop_reason decrypt_check(const struct worker *w, const struct decrypt_job *job)
+{
 	if (w->now >= job->keypair->expires_tsc || job->counter >= NOISE_REJECT_AFTER_MESSAGES)
 		return DROP_wg_expired;
 	// Saves the cipher for what pass 3 would refuse.
@@ -61,19 +66,34 @@ decrypt_check(const struct worker *w, const struct rte_mbuf *m, struct decrypt_j
 	return DROP_REASON_COUNT;
 }
 
+// In two walks, so that the keypairs of the whole burst are on their way before the first is read.
 static void decrypt_pass1(struct worker *w, struct burst *b, struct decrypt_batch *batch)
 {
-	batch->n = 0;
+	unsigned n_found = 0;
+
 	BURST_FOREACH(b, i) {
-		struct decrypt_job *job = &batch->job[batch->n];
-		struct rte_mbuf *m = b->pkt[i];
-		enum drop_reason reason = decrypt_check(w, m, job);
+		struct decrypt_job *job = &batch->job[n_found];
+		enum drop_reason reason = decrypt_find(w, b->pkt[i], job);
+
+		if (unlikely(reason != DROP_REASON_COUNT)) {
+			worker_drop(w, b->pkt[i], reason);
+			continue;
+		}
+		job->place = (uint8_t)i;
+		n_found++;
+	}
+	batch->n = 0;
+	for (unsigned j = 0; j < n_found; j++) {
+		const struct decrypt_job *job = &batch->job[j];
+		struct rte_mbuf *m = b->pkt[job->place];
+		enum drop_reason reason = decrypt_check(w, job);
 
 		if (unlikely(reason != DROP_REASON_COUNT)) {
 			worker_drop(w, m, reason);
 			continue;
 		}
-		job->place = (uint8_t)i;
+		if (unlikely(batch->n != j))
+			batch->job[batch->n] = *job;
 		batch->op[batch->n++] = (struct aead_op){
 			.data = rte_pktmbuf_mtod_offset(m, uint8_t *, DATA_HEADER),
 			.size = m->data_len - (uint32_t)DATA_HEADER,
@@ -164,8 +184,6 @@ void stage_decrypt(struct worker *w, struct burst *b)
 {
 	struct decrypt_batch batch;
 
-	BURST_FOREACH(b, i)
-		rte_prefetch0(rte_pktmbuf_mtod(b->pkt[i], void *));
 	decrypt_pass1(w, b, &batch);
 	PROBE(w, open_check);
 	if (batch.n > 0)

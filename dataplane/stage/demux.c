@@ -12,7 +12,7 @@
 #include <netinet/in.h>
 
 enum {
-	PREFETCH_AHEAD = 4, // frames; not measured yet
+	PREFETCH_AHEAD = 12, // frames: at 50 cycles each, longer than memory takes
 	UDP_SIZE = 8,
 	STUN_SIZE = 20,
 	V4_FRAGMENT_MASK = 0x3fff, // MF and offset
@@ -64,6 +64,19 @@ static bool is_stun(const uint8_t *p, uint32_t size)
 		&& (p[3] & 3) == 0;
 }
 
+// Decrypt will look for the keypair in the client's first line.
+static void client_prefetch(const struct worker *w, const uint8_t *payload, uint32_t size)
+{
+	const struct noise_msg_data *msg = (const void *)payload;
+	uint32_t slot;
+
+	if (size < sizeof(*msg))
+		return;
+	slot = noise_le32_get(msg->receiver_index) >> 8;
+	if (slot < w->max_clients)
+		rte_prefetch0(&w->clients[slot]);
+}
+
 static bool is_from_relay(const struct worker *w, const struct frame *f)
 {
 	size_t addr_size = f->family == IP_FAMILY_V4 ? 4 : 16;
@@ -90,6 +103,7 @@ static void demux_data(
 {
 	uint16_t i;
 
+	client_prefetch(w, rte_pktmbuf_mtod_offset(m, const uint8_t *, offset), size);
 	rte_pktmbuf_adj(m, (uint16_t)offset);
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
 	i = burst_push(&w->up, m);
@@ -287,15 +301,25 @@ static void demux_one(struct worker *w, const struct port *port, struct rte_mbuf
 		demux_ip(w, port, m, IP_FAMILY_V6);
 }
 
+static void frame_prefetch(const struct rte_mbuf *m)
+{
+	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
+
+	rte_prefetch0(p);
+	rte_prefetch0(p + RTE_CACHE_LINE_SIZE);
+}
+
 void stage_demux(struct worker *w, uint16_t port_id, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct port *port = w->tx[port_id].port;
 
 	burst_reset(&w->up);
 	burst_reset(&w->down);
+	for (uint16_t i = 0; i < n && i < PREFETCH_AHEAD; i++)
+		frame_prefetch(pkts[i]);
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + PREFETCH_AHEAD < n)
-			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + PREFETCH_AHEAD], void *));
+			frame_prefetch(pkts[i + PREFETCH_AHEAD]);
 		demux_one(w, port, pkts[i]);
 	}
 }

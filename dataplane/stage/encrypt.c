@@ -15,6 +15,10 @@
 
 enum {
 	DATA_HEADER = sizeof(struct noise_msg_data),
+	OUTER_V4_SIZE =
+		RTE_ETHER_HDR_LEN + sizeof(struct rte_ipv4_hdr) + sizeof(struct rte_udp_hdr),
+	OUTER_V6_SIZE =
+		RTE_ETHER_HDR_LEN + sizeof(struct rte_ipv6_hdr) + sizeof(struct rte_udp_hdr),
 };
 
 // The whole outer header fits in front of any inner packet (design 4).
@@ -43,6 +47,9 @@ void seal_push(struct worker *w, struct client *c, struct rte_mbuf *m)
 
 	q->pkt[q->n] = m;
 	q->client[q->n] = c;
+	client_prefetch_seal(c);
+	// Where the outer headers go.
+	rte_prefetch0(rte_pktmbuf_mtod_offset(m, uint8_t *, -RTE_CACHE_LINE_SIZE));
 	if (++q->n == DP_BURST_MAX)
 		stage_encrypt(w);
 }
@@ -161,9 +168,17 @@ static void outer_write(const struct client_path *p, struct rte_mbuf *m, uint8_t
 	uint8_t *l3 = out + RTE_ETHER_HDR_LEN;
 	struct rte_udp_hdr *udp = (void *)(l3 + p->l3_size);
 
-	memcpy(out, p->header, p->size);
-	if (p->is_relayed)
+	// Of a size that the compiler knows.
+	if (p->l3_size == sizeof(struct rte_ipv4_hdr))
+		memcpy(out, p->header, OUTER_V4_SIZE);
+	else
+		memcpy(out, p->header, OUTER_V6_SIZE);
+	if (unlikely(p->is_relayed)) {
+		memcpy(out + p->size - TURN_CHANNEL_HEADER_SIZE,
+		       p->header + p->size - TURN_CHANNEL_HEADER_SIZE,
+		       sizeof(be_size));
 		memcpy(out + p->size - sizeof(be_size), &be_size, sizeof(be_size));
+	}
 	udp->dgram_len = rte_cpu_to_be_16((uint16_t)udp_size);
 	m->ol_flags = 0;
 	if (p->l3_size == sizeof(struct rte_ipv4_hdr))

@@ -182,6 +182,7 @@ static void nat_in_lookup(struct worker *w, struct burst *b, struct nat_in_batch
 		}
 		b->flow[i] = batch->flow[at];
 		b->client[i] = &w->clients[batch->flow[at]->slot];
+		rte_prefetch0(b->client[i]);
 		batch->place[hits] = (uint8_t)i;
 		batch->is_error[hits] = batch->is_error[at];
 		batch->quote[hits++] = batch->quote[at];
@@ -198,10 +199,11 @@ static void nat_in_judge(struct worker *w, struct burst *b, struct nat_in_batch 
 	j->n = 0;
 	for (unsigned at = 0; at < batch->n; at++) {
 		const struct flow *f = b->flow[batch->place[at]];
-		const struct acl_policy *policy = worker_policy(w, b->client[batch->place[at]]);
+		const struct client *c = b->client[batch->place[at]];
 		bool has_port = f->kind == FLOW_KIND_TCP || f->kind == FLOW_KIND_UDP;
 
-		if (batch->is_error[at] || likely(judge_is_fresh(f, policy, w->now)))
+		if (batch->is_error[at]
+		    || likely(judge_is_fresh(f, worker_policy_generation(w, c), w->now)))
 			continue;
 		batch->judged[j->n] = (uint8_t)at;
 		j->key[j->n] = (struct acl_key){
@@ -210,7 +212,7 @@ static void nat_in_judge(struct worker *w, struct burst *b, struct nat_in_batch 
 			.port = has_port ? rte_be_to_cpu_16(f->dport) : 0,
 		};
 		memcpy(j->key[j->n].addr, f->dst, sizeof(f->dst));
-		j->policy[j->n++] = policy;
+		j->policy[j->n++] = worker_policy(w, c);
 	}
 	judge_run(j, w->now);
 	for (unsigned i = 0; i < j->n; i++) {

@@ -123,11 +123,10 @@ struct judge {
 
 /** Judges all keys at @p now. */
 void judge_run(struct judge *j, uint64_t now);
-/** @return whether @p f may be used by @p policy without asking the policy set again. */
-static inline bool
-judge_is_fresh(const struct flow *f, const struct acl_policy *policy, uint64_t now)
+/** @return whether @p f may be used under a policy of @p generation without asking it again. */
+static inline bool judge_is_fresh(const struct flow *f, uint32_t generation, uint64_t now)
 {
-	return policy != NULL && f->policy_generation == policy->generation && now < f->expires_tsc;
+	return generation != 0 && f->policy_generation == generation && now < f->expires_tsc;
 }
 /** Notes in the flow that @p policy allows it through resource @p ordinal. */
 void judge_note(struct flow *f, const struct acl_policy *policy, uint16_t ordinal);

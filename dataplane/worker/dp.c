@@ -41,7 +41,11 @@ static const unsigned dp_punt_rings[DP_PUNT_COUNT] = {
 };
 
 static_assert(sizeof(struct dp_cmd) % 4 == 0 && sizeof(struct dp_event) % 4 == 0, "ring elements");
-static_assert(sizeof(struct dp_meta) % RTE_MBUF_PRIV_ALIGN == 0, "private area of an mbuf");
+// Frames start a cache line, so that the outer headers of one (58 bytes over IPv4) are in one.
+#define DP_PRIV_SIZE RTE_ALIGN(sizeof(struct dp_meta), RTE_CACHE_LINE_SIZE)
+static_assert(
+	(sizeof(struct rte_mbuf) + DP_PRIV_SIZE + RTE_PKTMBUF_HEADROOM) % RTE_CACHE_LINE_SIZE == 0,
+	"frames start a cache line");
 
 struct dp {
 	struct dp_config config; // ports points at nothing after creation
@@ -138,9 +142,10 @@ static int published_init(struct dp_published *p, const struct dp_config *config
 	struct dp_relays *relays = calloc(1, sizeof(*relays));
 
 	p->policies = calloc(config->max_clients, sizeof(*p->policies));
+	p->generations = calloc(config->max_clients, sizeof(*p->generations));
 	atomic_store(&p->tunnel, tunnel);
 	atomic_store(&p->relays, relays);
-	if (tunnel == NULL || relays == NULL || p->policies == NULL) {
+	if (tunnel == NULL || relays == NULL || p->policies == NULL || p->generations == NULL) {
 		rte_errno = ENOMEM;
 		return dp_fail("calloc");
 	}
@@ -157,7 +162,7 @@ static int pools_init(struct dp *dp)
 		"sp_worker0",
 		dp->config.n_mbufs,
 		DP_MBUF_CACHE,
-		sizeof(struct dp_meta),
+		DP_PRIV_SIZE,
 		RTE_MBUF_DEFAULT_BUF_SIZE,
 		(int)lcore_socket);
 	if (dp->worker_pool == NULL)
@@ -166,7 +171,7 @@ static int pools_init(struct dp *dp)
 		"sp_control",
 		DP_CONTROL_MBUFS,
 		DP_MBUF_CACHE,
-		sizeof(struct dp_meta),
+		DP_PRIV_SIZE,
 		RTE_MBUF_DEFAULT_BUF_SIZE,
 		(int)rte_socket_id());
 	return dp->control_pool != NULL ? 0 : dp_fail("rte_pktmbuf_pool_create(control)");
@@ -329,6 +334,7 @@ void dp_destroy(struct dp *dp)
 	free((void *)(uintptr_t)atomic_load(&dp->published.tunnel));
 	free((void *)(uintptr_t)atomic_load(&dp->published.relays));
 	free((void *)dp->published.policies);
+	free((void *)dp->published.generations);
 	rte_free(dp);
 }
 
@@ -425,8 +431,15 @@ int dp_inject(struct dp *dp, struct rte_mbuf *m)
 const struct acl_policy *
 dp_policy_publish(struct dp *dp, uint32_t slot, const struct acl_policy *policy)
 {
-	return atomic_exchange_explicit(
+	const struct acl_policy *old = atomic_exchange_explicit(
 		&dp->published.policies[slot], policy, memory_order_acq_rel);
+
+	// In between, flows are compared to the former generation: as if this came a little later.
+	atomic_store_explicit(
+		&dp->published.generations[slot],
+		policy != NULL ? policy->generation : 0,
+		memory_order_release);
+	return old;
 }
 
 const struct acl_policy *dp_policy_get(const struct dp *dp, uint32_t slot)

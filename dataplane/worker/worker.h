@@ -63,6 +63,10 @@ struct dp_published {
 	_Atomic(const struct dp_tunnel *) tunnel; // control: rw, workers: ro; never NULL
 	_Atomic(const struct dp_relays *) relays; // control: rw, workers: ro; never NULL
 	_Atomic(const struct acl_policy *) *policies; // by slot; control: rw, workers: ro
+	// Of the policies, by slot; 0 without. Lets a packet of a known flow leave them alone: 40 KB
+	// for 10,000 clients stay in the cache, 10,000 policies do not. Written after the pointer, so
+	// a worker that sees the new number sees the new policy.
+	_Atomic(uint32_t) *generations; // control: rw, workers: ro
 };
 
 /**
@@ -228,6 +232,13 @@ static inline const struct acl_policy *worker_policy(const struct worker *w, con
 {
 	return atomic_load_explicit(
 		&w->published->policies[worker_slot(w, c)], memory_order_acquire);
+}
+
+/** The generation of that policy, 0 without one: what a flow that was judged already is compared to. */
+static inline uint32_t worker_policy_generation(const struct worker *w, const struct client *c)
+{
+	return atomic_load_explicit(
+		&w->published->generations[worker_slot(w, c)], memory_order_acquire);
 }
 
 /** Ends a packet with a reason. */
