@@ -120,7 +120,11 @@ struct flow_table_config {
 	uint64_t now; // TSC at creation
 	uint64_t seed; // random: keeps clients from aiming at one hash bucket
 	int socket_id; // as in rte_malloc
+	struct flow_share *share; // with other workers' tables (flow_share.h); NULL: there are none
+	unsigned worker; // whose table it is
 };
+
+struct flow_share;
 
 struct flow_table_stats {
 	uint64_t flows; // now
@@ -172,7 +176,7 @@ flow_outside_lookup(const struct flow_table *t, const struct flow_outside *key, 
 /**
  * Makes the flow of @p key with source @p lan towards @p remote and picks its NAT port: the
  * client's own if it is in the range (echo: any identifier) and the tuple is free, else one of the
- * range. The worker then fills in policy, adjacency and checksum deltas, which are 0.
+ * range. With other workers about, only ports whose replies are ours count. The worker then fills in policy, adjacency and checksum deltas, which are 0.
  *
  * If the key has a flow already (two first packets in one burst), that flow is returned as it is.
  *

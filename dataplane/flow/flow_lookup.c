@@ -6,31 +6,22 @@
 #include <assert.h>
 #include <string.h>
 
-// The two halves of a 128-bit product folded together: a keyed hash that clients who choose their
-// ports and destinations cannot aim, unlike a CRC, whose collisions do not depend on the seed.
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
-	unsigned __int128 product = (unsigned __int128)a * b;
-
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
 static inline uint64_t fold_addr(const uint8_t addr[16], const uint64_t secrets[2])
 {
 	uint64_t words[2];
 
 	memcpy(words, addr, sizeof(words));
-	return fold(words[0] ^ secrets[0], words[1] ^ secrets[1]);
+	return flow_fold(words[0] ^ secrets[0], words[1] ^ secrets[1]);
 }
 
 uint64_t flow_inside_hash(const struct flow_table *t, const struct flow_inside *key)
 {
 	uint64_t ports = key->slot | (uint64_t)key->sport << 32 | (uint64_t)key->dport << 48;
 	uint64_t what = key->family | (uint64_t)key->kind << 8 | (uint64_t)key->proto << 16;
-	uint64_t hash =
-		fold_addr(key->dst, t->secrets) ^ fold(ports ^ t->secrets[2], what ^ t->secrets[3]);
+	uint64_t hash = fold_addr(key->dst, t->secrets)
+		^ flow_fold(ports ^ t->secrets[2], what ^ t->secrets[3]);
 
-	return fold(hash ^ t->secrets[6], t->secrets[7]);
+	return flow_fold(hash ^ t->secrets[6], t->secrets[7]);
 }
 
 uint64_t flow_outside_hash(const struct flow_table *t, const struct flow_outside *key)
@@ -38,9 +29,9 @@ uint64_t flow_outside_hash(const struct flow_table *t, const struct flow_outside
 	uint64_t ports = key->nat_port | (uint64_t)key->dport << 16 | (uint64_t)key->family << 32
 		| (uint64_t)key->kind << 40 | (uint64_t)key->proto << 48;
 	uint64_t hash = fold_addr(key->lan, t->secrets) ^ fold_addr(key->remote, t->secrets + 2)
-		^ fold(ports ^ t->secrets[4], t->secrets[5]);
+		^ flow_fold(ports ^ t->secrets[4], t->secrets[5]);
 
-	return fold(hash ^ t->secrets[6], t->secrets[7]);
+	return flow_fold(hash ^ t->secrets[6], t->secrets[7]);
 }
 
 static inline bool inside_is_equal(const struct flow *f, const struct flow_inside *key)

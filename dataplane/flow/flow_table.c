@@ -4,6 +4,7 @@
 #include "dataplane/flow/flow_table.h"
 
 #include "control/base/err.h"
+#include "dataplane/flow/flow_share.h"
 
 #include <rte_malloc.h>
 
@@ -81,6 +82,8 @@ struct flow_table *flow_table_create(const struct flow_table_config *config)
 	t->max_flows = config->max_flows;
 	t->max_clients = config->max_clients;
 	t->base = config->now;
+	t->share = config->share;
+	t->worker = config->worker;
 	t->ports = flow_nat_range_make(
 		config->nat_port_first, config->nat_port_last - config->nat_port_first + 1u);
 	t->ids = flow_nat_range_make(0, UINT16_MAX + 1);
@@ -211,6 +214,8 @@ void flow_entry_free(struct flow_table *t, uint32_t entry)
 	memcpy(inside.dst, f->dst, sizeof(inside.dst));
 	memcpy(outside.lan, f->lan, sizeof(outside.lan));
 	memcpy(outside.remote, f->remote, sizeof(outside.remote));
+	if (t->share != NULL && flow_share_is_claimed(&outside))
+		flow_share_release(t->share, &outside, t->worker);
 	flow_index_remove(&t->inside, flow_inside_hash(t, &inside), entry);
 	flow_index_remove(&t->outside, flow_outside_hash(t, &outside), entry);
 	flow_link_remove(t->timer_links, t->wheel, entry);

@@ -38,6 +38,8 @@ struct flow_nat_range {
 
 struct flow_table {
 	struct flow *flows;
+	struct flow_share *share; // NULL: no other worker
+	unsigned worker;
 	struct flow_index inside, outside;
 	uint64_t secrets[FLOW_N_SECRETS];
 	uint64_t base; // TSC of tick 0
@@ -54,6 +56,18 @@ struct flow_table {
 	struct flow_nat_range ports, ids;
 	struct flow_table_stats stats;
 };
+
+/**
+ * The two halves of a 128-bit product folded together: with secrets a keyed hash that clients who
+ * choose their ports and destinations cannot aim, unlike a CRC, whose collisions do not depend on the
+ * seed.
+ */
+static inline uint64_t flow_fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
 
 static inline void
 flow_link_insert(struct flow_link *links, uint32_t *heads, uint32_t head, uint32_t entry)
