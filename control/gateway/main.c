@@ -108,7 +108,7 @@ static struct dp *dataplane_create(const struct config *config)
 	struct dp_config dp = {
 		.ports = ports,
 		.n_ports = config->n_ports,
-		.worker_lcore = config->worker_core,
+		.worker_lcores = {config->worker_core},
 		.idle = config->is_idle_sleep ? DP_IDLE_SLEEP : DP_IDLE_BUSY,
 		.udp_port = config->udp_port,
 		.max_clients = config->max_clients,

@@ -46,6 +46,49 @@ static void port_pick_offloads(
 	}
 }
 
+// The NIC hashes with our key, as rss.h does. Only then is there something to hash for: a port with
+// fewer queues than workers cannot use the same spread.
+static void
+port_pick_rss(struct port *port, const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
+{
+	const uint64_t wanted = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
+
+	if (port->n_queues < 2 || port->n_queues < port->n_wanted || port_is_software(info)
+	    || info->hash_key_size < RSS_KEY_SIZE_MIN || info->hash_key_size > RSS_KEY_SIZE
+	    || info->reta_size % RSS_SPREAD != 0 || info->reta_size == 0
+	    || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512)
+		return;
+	conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+	conf->rx_adv_conf.rss_conf.rss_hf = wanted & info->flow_type_rss_offloads;
+	conf->rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)port->rss->key;
+	conf->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+	port->reta_size = info->reta_size;
+}
+
+// The redirection table, after the start as most drivers want it. Without it packets arrive at
+// other workers than computed and are handed off.
+static void port_spread(struct port *port)
+{
+	struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+	int rc;
+
+	if (port->reta_size == 0)
+		return;
+	for (unsigned i = 0; i < port->reta_size; i++) {
+		reta[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
+		reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
+			port->rss->workers[i % RSS_SPREAD];
+	}
+	rc = rte_eth_dev_rss_reta_update(port->id, reta, port->reta_size);
+	port->has_rss = rc == 0;
+	if (rc < 0)
+		LOG(WARNING,
+		    "rte_eth_dev_rss_reta_update failed device=%s error=\"%s\"; packets are handed "
+		    "off",
+		    port->name,
+		    rte_strerror(-rc));
+}
+
 static int port_queues(
 	struct port *port,
 	const struct rte_eth_dev_info *info,
@@ -63,8 +106,9 @@ static int port_queues(
 		return port_fail(port, "rte_eth_dev_adjust_nb_rx_tx_desc", rc);
 	rx.offloads = conf->rxmode.offloads;
 	tx.offloads = conf->txmode.offloads;
-	for (uint16_t q = 0; q < need->n_queues; q++) {
-		rc = rte_eth_rx_queue_setup(port->id, q, n_rx, (unsigned)socket, &rx, need->pool);
+	for (uint16_t q = 0; q < port->n_queues; q++) {
+		rc = rte_eth_rx_queue_setup(
+			port->id, q, n_rx, (unsigned)socket, &rx, need->pools[q]);
 		if (rc < 0)
 			return port_fail(port, "rte_eth_rx_queue_setup", rc);
 		rc = rte_eth_tx_queue_setup(port->id, q, n_tx, (unsigned)socket, &tx);
@@ -100,10 +144,12 @@ static int port_configure(struct port *port, const struct port_need *need)
 	rc = rte_eth_dev_info_get(port->id, &info);
 	if (rc < 0)
 		return port_fail(port, "rte_eth_dev_info_get", rc);
-	if (info.max_rx_queues < need->n_queues || info.max_tx_queues < need->n_queues)
+	port->n_queues = RTE_MIN(need->n_queues, RTE_MIN(info.max_rx_queues, info.max_tx_queues));
+	if (port->n_queues == 0)
 		return port_fail(port, "queue count", -ENOTSUP);
 	port_pick_offloads(port, &info, &conf);
-	rc = rte_eth_dev_configure(port->id, need->n_queues, need->n_queues, &conf);
+	port_pick_rss(port, &info, &conf);
+	rc = rte_eth_dev_configure(port->id, port->n_queues, port->n_queues, &conf);
 	if (rc < 0)
 		return port_fail(port, "rte_eth_dev_configure", rc);
 	rc = rte_eth_macaddr_get(port->id, &mac);
@@ -120,7 +166,11 @@ int port_open(struct port *port, const struct dp_port_config *config, const stru
 {
 	int rc;
 
-	*port = (struct port){.role = config->role};
+	*port = (struct port){
+		.role = config->role,
+		.rss = need->rss,
+		.n_wanted = need->n_queues,
+	};
 	snprintf(port->name, sizeof(port->name), "%s", config->device);
 	rc = rte_eth_dev_get_port_by_name(config->device, &port->id);
 	if (rc < 0)
@@ -155,10 +205,12 @@ int port_start(struct port *port)
 	if (rc < 0)
 		return port_fail(port, "rte_eth_dev_start", rc);
 	port->is_started = true;
+	port_spread(port);
 	if (rte_eth_dev_info_get(port->id, &info) == 0 && !port_is_software(&info))
 		port_filters(port);
 	LOG(NOTICE,
-	    "port up device=%s role=%s mac=%02x:%02x:%02x:%02x:%02x:%02x mtu=%u",
+	    "port up device=%s role=%s mac=%02x:%02x:%02x:%02x:%02x:%02x mtu=%u queues=%u "
+	    "rss=%d",
 	    port->name,
 	    port->role == DP_ROLE_WAN ? "wan" : "lan",
 	    port->mac[0],
@@ -167,7 +219,9 @@ int port_start(struct port *port)
 	    port->mac[3],
 	    port->mac[4],
 	    port->mac[5],
-	    port->mtu);
+	    port->mtu,
+	    port->n_queues,
+	    port->has_rss);
 	return 0;
 }
 

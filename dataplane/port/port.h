@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "dataplane/flow/rss.h"
 #include "dataplane/worker/dp.h"
 
 #include <rte_mempool.h>
@@ -12,7 +13,8 @@
 
 /**
  * One DPDK port: found by device name, configured with one receive and one transmit queue per
- * worker, started and stopped. Works for any ethdev; what a driver does not offer is done in
+ * worker as far as it has them, and with our RSS key and spread where it takes them; started and
+ * stopped. Works for any ethdev; what a driver does not offer is done in
  * software by the stages.
  *
  * Known ground: the kernel side of a net_tap may be moved to another network namespace once the
@@ -35,18 +37,24 @@ struct port {
 	enum dp_role role;
 	uint8_t mac[6];
 	uint16_t mtu;
+	uint16_t n_queues; // pairs; worker i has pair i, workers beyond use the others' by hand-off
 	bool has_rx_ip_cksum; // the NIC checks IPv4 header checksums
 	bool has_tx_udp_cksum; // the NIC writes UDP checksums
+	bool has_rss; // the NIC spreads packets by need.rss
 	bool is_started;
 	bool is_open;
+	uint16_t n_wanted; // queue pairs, one per worker
+	uint16_t reta_size; // of the NIC's redirection table; 0: leave it alone
+	const struct rss *rss;
 	char name[64]; // device name, for messages
 };
 
 /** What the data plane wants of each port. */
 struct port_need {
-	uint16_t n_queues; // receive and transmit, each
+	uint16_t n_queues; // pairs; one per worker
 	bool wants_rx_intr; // idle: sleep
-	struct rte_mempool *pool; // receive buffers
+	struct rte_mempool *const *pools; // receive buffers, by queue
+	const struct rss *rss; // kept
 };
 
 /**

@@ -9,6 +9,7 @@
 
 #include <rte_mbuf.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /**
@@ -30,6 +31,7 @@
 struct burst {
 	uint16_t n; // places in use
 	uint16_t n_live;
+	bool is_handed; // all came from another worker: none is handed on
 	uint8_t live[DP_BURST_MAX];
 	uint8_t outer_ecn[DP_BURST_MAX];
 	uint8_t outer_size
@@ -51,6 +53,7 @@ static inline void burst_reset(struct burst *b)
 {
 	b->n = 0;
 	b->n_live = 0;
+	b->is_handed = false;
 	b->live[0] = 0;
 }
 

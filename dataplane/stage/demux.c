@@ -5,6 +5,7 @@
 #include "dataplane/port/port.h"
 #include "dataplane/stage/checksum.h"
 #include "dataplane/stage/stage.h"
+#include "dataplane/worker/handoff.h"
 
 #include <rte_ether.h>
 #include <rte_prefetch.h>
@@ -77,6 +78,18 @@ static void client_prefetch(const struct worker *w, const uint8_t *payload, uint
 		rte_prefetch0(&w->clients[slot]);
 }
 
+// @return whose the client of a data message is; ours, if nobody's
+static unsigned data_owner(const struct worker *w, const struct rte_mbuf *m)
+{
+	const struct noise_msg_data *msg = rte_pktmbuf_mtod(m, const struct noise_msg_data *);
+	uint32_t slot;
+
+	if (w->n_workers == 1 || m->data_len < NOISE_DATA_SIZE_MIN)
+		return w->index;
+	slot = noise_le32_get(msg->receiver_index) >> 8;
+	return slot < w->max_clients ? owner_get(w->published->owners, slot) : w->index;
+}
+
 static bool is_from_relay(const struct worker *w, const struct frame *f)
 {
 	size_t addr_size = f->family == IP_FAMILY_V4 ? 4 : 16;
@@ -99,16 +112,23 @@ static void demux_data(
 	struct rte_mbuf *m,
 	const struct frame *f,
 	uint32_t offset,
-	uint32_t size)
+	uint32_t size,
+	uint8_t outer_size)
 {
+	unsigned owner;
 	uint16_t i;
 
-	client_prefetch(w, rte_pktmbuf_mtod_offset(m, const uint8_t *, offset), size);
 	rte_pktmbuf_adj(m, (uint16_t)offset);
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
+	owner = data_owner(w, m);
+	if (unlikely(owner != w->index)) {
+		handoff_up(w, owner, m, port_id, f->ecn, outer_size);
+		return;
+	}
+	client_prefetch(w, rte_pktmbuf_mtod(m, const uint8_t *), size);
 	i = burst_push(&w->up, m);
 	w->up.outer_ecn[i] = f->ecn;
-	w->up.outer_size[i] = (uint8_t)(f->l4 + UDP_SIZE);
+	w->up.outer_size[i] = outer_size;
 	w->up.port_id[i] = port_id;
 }
 
@@ -139,15 +159,15 @@ static void demux_channel(
 	switch (noise_msg_type_get(
 		payload + TURN_CHANNEL_HEADER_SIZE, size - TURN_CHANNEL_HEADER_SIZE)) {
 	case NOISE_MSG_DATA:
+		// The address is the relay's: nobody to follow.
 		demux_data(
 			w,
 			port_id,
 			m,
 			f,
 			offset + TURN_CHANNEL_HEADER_SIZE,
-			size - TURN_CHANNEL_HEADER_SIZE);
-		// The address is the relay's: nobody to follow.
-		w->up.outer_size[w->up.n - 1] = 0;
+			size - TURN_CHANNEL_HEADER_SIZE,
+			0);
 		return;
 	case NOISE_MSG_INITIATION:
 	case NOISE_MSG_RESPONSE:
@@ -177,7 +197,7 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 	offset += RTE_ETHER_HDR_LEN;
 	switch (noise_msg_type_get(payload, size)) {
 	case NOISE_MSG_DATA:
-		demux_data(w, port_id, m, f, offset, size);
+		demux_data(w, port_id, m, f, offset, size, (uint8_t)(f->l4 + UDP_SIZE));
 		return;
 	case NOISE_MSG_INITIATION:
 	case NOISE_MSG_RESPONSE:

@@ -3,6 +3,7 @@
 
 #include "dataplane/stage/checksum.h"
 #include "dataplane/stage/stage.h"
+#include "dataplane/worker/handoff.h"
 
 #include <rte_ether.h>
 
@@ -164,6 +165,25 @@ static bool nat_in_key(struct worker *w, struct burst *b, uint16_t i, struct nat
 	return false;
 }
 
+// A packet without a flow of ours may have one of another worker's. @return whether it went there
+static bool
+nat_in_hand_off(struct worker *w, struct burst *b, uint16_t i, const struct flow_outside *key)
+{
+	uint16_t port = rte_be_to_cpu_16(key->nat_port);
+	unsigned owner;
+
+	if (w->share == NULL || b->is_handed)
+		return false;
+	if ((key->kind == FLOW_KIND_TCP || key->kind == FLOW_KIND_UDP)
+	    && (port < w->nat_port_first || port > w->nat_port_last))
+		return false;
+	owner = flow_share_owner(w->share, key);
+	if (owner == w->index || owner == FLOW_SHARE_NOBODY)
+		return false;
+	handoff_down(w, owner, b->pkt[i], b->port_id[i]);
+	return true;
+}
+
 static void nat_in_lookup(struct worker *w, struct burst *b, struct nat_in_batch *batch)
 {
 	unsigned hits = 0;
@@ -177,7 +197,8 @@ static void nat_in_lookup(struct worker *w, struct burst *b, struct nat_in_batch
 		uint16_t i = batch->place[at];
 
 		if (batch->flow[at] == NULL) {
-			nat_in_miss(w, b, i);
+			if (!nat_in_hand_off(w, b, i, &batch->key[at]))
+				nat_in_miss(w, b, i);
 			continue;
 		}
 		b->flow[i] = batch->flow[at];

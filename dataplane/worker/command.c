@@ -25,6 +25,13 @@ static void client_add(struct worker *w, struct client *c, const struct dp_cmd *
 	c->follows_source = cmd->client_add.follows_source;
 }
 
+static void client_release(struct worker *w, struct client *c, uint32_t slot)
+{
+	client_flows_clear(w, slot);
+	timer_disarm(&w->timers, slot);
+	client_fini(c);
+}
+
 static void client_del(struct worker *w, struct client *c, const struct dp_cmd *cmd)
 {
 	const struct dp_event gone = {.type = DP_EVENT_CLIENT_GONE, .slot = cmd->slot};
@@ -33,9 +40,7 @@ static void client_del(struct worker *w, struct client *c, const struct dp_cmd *
 	if (cmd->client_del.mbuf != NULL)
 		seal_push(w, c, cmd->client_del.mbuf);
 	stage_encrypt(w);
-	client_flows_clear(w, cmd->slot);
-	timer_disarm(&w->timers, cmd->slot);
-	client_fini(c);
+	client_release(w, c, cmd->slot);
 	// Room was made sure of before the command was taken.
 	if (!worker_event_send(w, &gone))
 		return;
@@ -62,6 +67,10 @@ static void cmd_run(struct worker *w, const struct dp_cmd *cmd)
 		client_del(w, c, cmd);
 		return;
 	}
+	if (cmd->type == DP_CMD_CLIENT_RELEASE) {
+		client_release(w, c, cmd->slot);
+		return;
+	}
 	if (!c->is_alive)
 		return;
 	switch (cmd->type) {
@@ -80,6 +89,7 @@ static void cmd_run(struct worker *w, const struct dp_cmd *cmd)
 		break;
 	case DP_CMD_CLIENT_ADD:
 	case DP_CMD_CLIENT_DEL:
+	case DP_CMD_CLIENT_RELEASE:
 		break;
 	}
 	// Packets that keypair_add() queued leave on the path of now, not of the next command.

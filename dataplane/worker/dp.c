@@ -16,31 +16,17 @@
 #include <rte_malloc.h>
 #include <sodium.h>
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include <string.h>
 
 #define LOG_AREA "dataplane.dp"
 
 enum {
-	DP_WORKERS = 1,
-	DP_CMD_RING = 1024,
-	DP_EVENT_RING = 4096,
-	DP_INJECT_RING = 1024,
 	DP_CONTROL_MBUFS = 4095,
 	DP_MBUF_CACHE = 250,
 };
 
-// What waits for control when it is late, by class.
-static const unsigned dp_punt_rings[DP_PUNT_COUNT] = {
-	[DP_PUNT_HANDSHAKE] = 512,
-	[DP_PUNT_STUN] = 512,
-	[DP_PUNT_HOST] = 512,
-	[DP_PUNT_TUN] = 256,
-	[DP_PUNT_P2P] = 256,
-};
-
-static_assert(sizeof(struct dp_cmd) % 4 == 0 && sizeof(struct dp_event) % 4 == 0, "ring elements");
 // Frames start a cache line, so that the outer headers of one (58 bytes over IPv4) are in one.
 #define DP_PRIV_SIZE RTE_ALIGN(sizeof(struct dp_meta), RTE_CACHE_LINE_SIZE)
 static_assert(
@@ -51,89 +37,23 @@ struct dp {
 	struct dp_config config; // ports points at nothing after creation
 	struct port *ports;
 	struct dp_published published;
-	struct dp_channel channel;
-	struct rte_mempool *worker_pool, *control_pool;
+	struct dp_wake wake;
+	struct dp_channel channels[DP_WORKERS_MAX];
+	struct rte_mempool *pools[DP_WORKERS_MAX], *control_pool;
 	struct retire_queue retire;
-	struct worker *worker;
-	bool is_running;
+	struct rss rss;
+	struct flow_share *share; // NULL: one worker
+	struct owner_table owner;
+	unsigned last_cmd; // the worker that the last command went to
+	unsigned next_event, next_punt; // workers that are asked first
+	struct worker *workers[DP_WORKERS_MAX];
+	unsigned n_running;
 };
 
 static int dp_fail(const char *call)
 {
 	LOG(ERR, "%s failed error=\"%s\"", call, rte_strerror(rte_errno));
 	return err_set(rte_errno != 0 ? rte_errno : ENOMEM);
-}
-
-static struct rte_ring *dp_ring_create(unsigned elem_size, unsigned count)
-{
-	ssize_t size = rte_ring_get_memsize_elem(elem_size, count);
-	struct rte_ring *r;
-
-	// Not rte_ring_create_elem(): its names are global to the process.
-	r = rte_zmalloc("sp_ring", (size_t)size, RTE_CACHE_LINE_SIZE);
-	if (r == NULL)
-		return NULL;
-	if (rte_ring_init(r, "sp_ring", count, RING_F_SP_ENQ | RING_F_SC_DEQ) != 0) {
-		rte_free(r);
-		return NULL;
-	}
-	return r;
-}
-
-static int channel_init(struct dp_channel *ch)
-{
-	ch->kick_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	ch->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (ch->kick_fd < 0 || ch->wake_fd < 0) {
-		rte_errno = errno;
-		return dp_fail("eventfd");
-	}
-	ch->cmds = dp_ring_create(sizeof(struct dp_cmd), DP_CMD_RING);
-	ch->events = dp_ring_create(sizeof(struct dp_event), DP_EVENT_RING);
-	ch->inject = dp_ring_create(sizeof(void *), DP_INJECT_RING);
-	if (ch->cmds == NULL || ch->events == NULL || ch->inject == NULL)
-		return dp_fail("ring");
-	for (unsigned i = 0; i < DP_PUNT_COUNT; i++) {
-		ch->punt[i] = dp_ring_create(sizeof(void *), dp_punt_rings[i]);
-		if (ch->punt[i] == NULL)
-			return dp_fail("ring");
-	}
-	return 0;
-}
-
-static void mbuf_ring_free(struct rte_ring *r)
-{
-	void *m;
-
-	while (r != NULL && rte_ring_sc_dequeue(r, &m) == 0)
-		rte_pktmbuf_free(m);
-	rte_free(r);
-}
-
-static void cmd_ring_free(struct rte_ring *r)
-{
-	struct dp_cmd cmd;
-
-	while (r != NULL && rte_ring_sc_dequeue_elem(r, &cmd, sizeof(cmd)) == 0)
-		if (cmd.type == DP_CMD_CLIENT_DEL)
-			rte_pktmbuf_free(cmd.client_del.mbuf);
-	sodium_memzero(&cmd, sizeof(cmd));
-	if (r != NULL)
-		sodium_memzero(r, (size_t)rte_ring_get_memsize_elem(sizeof(cmd), DP_CMD_RING));
-	rte_free(r);
-}
-
-static void channel_fini(struct dp_channel *ch)
-{
-	cmd_ring_free(ch->cmds);
-	rte_free(ch->events);
-	mbuf_ring_free(ch->inject);
-	for (unsigned i = 0; i < DP_PUNT_COUNT; i++)
-		mbuf_ring_free(ch->punt[i]);
-	if (ch->kick_fd >= 0)
-		close(ch->kick_fd);
-	if (ch->wake_fd >= 0)
-		close(ch->wake_fd);
 }
 
 static int published_init(struct dp_published *p, const struct dp_config *config)
@@ -154,19 +74,58 @@ static int published_init(struct dp_published *p, const struct dp_config *config
 	return 0;
 }
 
+static int worker_socket(const struct dp *dp, unsigned index)
+{
+	return (int)rte_lcore_to_socket_id(dp->config.worker_lcores[index]);
+}
+
+static int channels_init(struct dp *dp)
+{
+	int rc = wake_init(&dp->wake);
+
+	for (unsigned i = 0; rc == 0 && i < dp->config.n_workers; i++)
+		rc = channel_init(
+			&dp->channels[i], &dp->wake, i, dp->config.n_workers, worker_socket(dp, i));
+	return rc;
+}
+
+// The RSS key is random, or whoever knows it could aim everything at one worker.
+static int steering_init(struct dp *dp)
+{
+	unsigned n_workers = dp->config.n_workers;
+	uint8_t key[RSS_KEY_SIZE];
+	uint64_t secrets[4];
+
+	randombytes_buf(key, sizeof(key));
+	randombytes_buf(secrets, sizeof(secrets));
+	rss_init(&dp->rss, key, n_workers);
+	if (n_workers > 1) {
+		dp->share = flow_share_create(&dp->rss, secrets);
+		if (dp->share == NULL)
+			return dp_fail("rte_zmalloc(flow_share)");
+	}
+	if (owner_init(&dp->owner, &dp->rss, dp->config.max_clients, n_workers) < 0)
+		return dp_fail("calloc");
+	dp->published.owners = dp->owner.owners;
+	return 0;
+}
+
 static int pools_init(struct dp *dp)
 {
-	unsigned lcore_socket = rte_lcore_to_socket_id(dp->config.worker_lcore);
+	for (unsigned i = 0; i < dp->config.n_workers; i++) {
+		char name[RTE_MEMPOOL_NAMESIZE];
 
-	dp->worker_pool = rte_pktmbuf_pool_create(
-		"sp_worker0",
-		dp->config.n_mbufs,
-		DP_MBUF_CACHE,
-		DP_PRIV_SIZE,
-		RTE_MBUF_DEFAULT_BUF_SIZE,
-		(int)lcore_socket);
-	if (dp->worker_pool == NULL)
-		return dp_fail("rte_pktmbuf_pool_create(worker)");
+		snprintf(name, sizeof(name), "sp_worker%u", i);
+		dp->pools[i] = rte_pktmbuf_pool_create(
+			name,
+			dp->config.n_mbufs,
+			DP_MBUF_CACHE,
+			DP_PRIV_SIZE,
+			RTE_MBUF_DEFAULT_BUF_SIZE,
+			worker_socket(dp, i));
+		if (dp->pools[i] == NULL)
+			return dp_fail("rte_pktmbuf_pool_create(worker)");
+	}
 	dp->control_pool = rte_pktmbuf_pool_create(
 		"sp_control",
 		DP_CONTROL_MBUFS,
@@ -180,9 +139,10 @@ static int pools_init(struct dp *dp)
 static int ports_init(struct dp *dp, const struct dp_config *config)
 {
 	const struct port_need need = {
-		.n_queues = DP_WORKERS,
+		.n_queues = (uint16_t)dp->config.n_workers,
 		.wants_rx_intr = config->idle == DP_IDLE_SLEEP,
-		.pool = dp->worker_pool,
+		.pools = dp->pools,
+		.rss = &dp->rss,
 	};
 
 	dp->ports = calloc(config->n_ports, sizeof(*dp->ports));
@@ -197,32 +157,47 @@ static int ports_init(struct dp *dp, const struct dp_config *config)
 	return 0;
 }
 
-static int dp_init(struct dp *dp, const struct dp_config *config)
+static int workers_init(struct dp *dp)
 {
 	struct worker_config wc = {
-		.dp = config,
+		.dp = &dp->config,
 		.published = &dp->published,
-		.channel = &dp->channel,
-		.socket_id = (int)rte_lcore_to_socket_id(config->worker_lcore),
+		.channels = dp->channels,
+		.share = dp->share,
+		.ports = dp->ports,
+		.rcu = dp->retire.rcu,
+		.n_workers = dp->config.n_workers,
 	};
+
+	for (unsigned i = 0; i < dp->config.n_workers; i++) {
+		wc.index = i;
+		wc.pool = dp->pools[i];
+		wc.socket_id = worker_socket(dp, i);
+		dp->workers[i] = worker_create(&wc);
+		if (dp->workers[i] == NULL)
+			return -errno;
+	}
+	return 0;
+}
+
+static int dp_init(struct dp *dp, const struct dp_config *config)
+{
 	int rc;
 
-	rc = channel_init(&dp->channel);
+	rc = channels_init(dp);
+	if (rc == 0)
+		rc = steering_init(dp);
 	if (rc == 0)
 		rc = published_init(&dp->published, config);
 	if (rc == 0)
-		rc = retire_init(&dp->retire, DP_WORKERS);
+		rc = retire_init(&dp->retire, dp->config.n_workers);
 	if (rc == 0)
 		rc = pools_init(dp);
 	if (rc == 0)
 		rc = ports_init(dp, config);
-	if (rc < 0)
-		return rc;
-	wc.pool = dp->worker_pool;
-	wc.ports = dp->ports;
-	wc.rcu = dp->retire.rcu;
-	dp->worker = worker_create(&wc);
-	return dp->worker != NULL ? 0 : -errno;
+	if (rc == 0)
+		rc = workers_init(dp);
+	return rc;
 }
 
 static bool config_is_sane(const struct dp_config *config)
@@ -231,6 +206,8 @@ static bool config_is_sane(const struct dp_config *config)
 		LOG(ERR, "between 1 and %d ports are needed", WORKER_PORTS_MAX);
 	else if (config->max_clients == 0 || config->max_clients > 1u << 24)
 		LOG(ERR, "max_clients=%u must be within 1 and 2^24", config->max_clients);
+	else if (config->n_workers > DP_WORKERS_MAX)
+		LOG(ERR, "at most %d workers", DP_WORKERS_MAX);
 	else if (config->max_flows == 0 || config->n_mbufs == 0)
 		LOG(ERR, "max_flows and n_mbufs must not be 0");
 	else
@@ -252,7 +229,11 @@ struct dp *dp_create(const struct dp_config *config)
 	}
 	dp->config = *config;
 	dp->config.ports = NULL;
-	dp->channel.kick_fd = dp->channel.wake_fd = -1;
+	if (dp->config.n_workers == 0)
+		dp->config.n_workers = 1;
+	dp->wake.fd = -1;
+	for (unsigned i = 0; i < DP_WORKERS_MAX; i++)
+		dp->channels[i].kick_fd = -1;
 	rc = dp_init(dp, config);
 	if (rc < 0) {
 		dp_destroy(dp);
@@ -284,7 +265,44 @@ struct worker *dp_start_inline(struct dp *dp)
 {
 	int rc = ports_start(dp);
 
-	return rc == 0 ? dp->worker : err_set_null(-rc);
+	return rc == 0 ? dp->workers[0] : err_set_null(-rc);
+}
+
+struct worker *dp_worker(struct dp *dp, unsigned index)
+{
+	return dp->workers[index];
+}
+
+const struct rss *dp_rss(const struct dp *dp)
+{
+	return &dp->rss;
+}
+
+static int worker_launch(struct dp *dp, unsigned index)
+{
+	unsigned lcore = dp->config.worker_lcores[index];
+	int rc;
+
+	atomic_store(&dp->workers[index]->is_stopping, false);
+	rc = rte_eal_remote_launch(worker_main, dp->workers[index], lcore);
+	if (rc < 0)
+		LOG(ERR,
+		    "rte_eal_remote_launch failed lcore=%u error=\"%s\"",
+		    lcore,
+		    rte_strerror(-rc));
+	return rc;
+}
+
+// The last one first: those without a queue of their own transmit through the first ones.
+static void workers_stop(struct dp *dp)
+{
+	while (dp->n_running > 0) {
+		unsigned i = --dp->n_running;
+
+		atomic_store(&dp->workers[i]->is_stopping, true);
+		channel_kick_worker(&dp->channels[i]);
+		rte_eal_wait_lcore(dp->config.worker_lcores[i]);
+	}
 }
 
 int dp_start(struct dp *dp)
@@ -293,28 +311,23 @@ int dp_start(struct dp *dp)
 
 	if (rc < 0)
 		return rc;
-	atomic_store(&dp->worker->is_stopping, false);
-	rc = rte_eal_remote_launch(worker_main, dp->worker, dp->config.worker_lcore);
-	if (rc < 0) {
-		LOG(ERR,
-		    "rte_eal_remote_launch failed lcore=%u error=\"%s\"",
-		    dp->config.worker_lcore,
-		    rte_strerror(-rc));
-		ports_stop(dp);
-		return rc;
+	for (unsigned i = 0; i < dp->config.n_workers; i++) {
+		rc = worker_launch(dp, i);
+		if (rc < 0) {
+			workers_stop(dp);
+			ports_stop(dp);
+			return rc;
+		}
+		dp->n_running++;
 	}
-	dp->is_running = true;
 	return 0;
 }
 
 void dp_stop(struct dp *dp)
 {
-	if (!dp->is_running)
+	if (dp->n_running == 0)
 		return;
-	atomic_store(&dp->worker->is_stopping, true);
-	channel_kick_worker(&dp->channel);
-	rte_eal_wait_lcore(dp->config.worker_lcore);
-	dp->is_running = false;
+	workers_stop(dp);
 	ports_stop(dp);
 }
 
@@ -323,18 +336,24 @@ void dp_destroy(struct dp *dp)
 	if (dp == NULL)
 		return;
 	dp_stop(dp);
-	worker_destroy(dp->worker);
-	channel_fini(&dp->channel);
+	for (unsigned i = 0; i < DP_WORKERS_MAX; i++)
+		worker_destroy(dp->workers[i]);
+	for (unsigned i = 0; i < DP_WORKERS_MAX; i++)
+		channel_fini(&dp->channels[i]);
+	wake_fini(&dp->wake);
 	for (size_t i = 0; dp->ports != NULL && i < dp->config.n_ports; i++)
 		port_close(&dp->ports[i]);
 	free(dp->ports);
 	retire_fini(&dp->retire);
-	rte_mempool_free(dp->worker_pool);
+	for (unsigned i = 0; i < DP_WORKERS_MAX; i++)
+		rte_mempool_free(dp->pools[i]);
 	rte_mempool_free(dp->control_pool);
 	free((void *)(uintptr_t)atomic_load(&dp->published.tunnel));
 	free((void *)(uintptr_t)atomic_load(&dp->published.relays));
 	free((void *)dp->published.policies);
 	free((void *)dp->published.generations);
+	owner_fini(&dp->owner);
+	rte_free(dp->share);
 	rte_free(dp);
 }
 
@@ -392,27 +411,86 @@ void dp_relays_set(struct dp *dp, const struct ip_endpoint *relays, size_t n)
 		NULL);
 }
 
-int dp_cmd_send(struct dp *dp, const struct dp_cmd *cmd)
+static int cmd_enqueue(struct dp *dp, unsigned worker, const struct dp_cmd *cmd)
 {
-	if (cmd->slot >= dp->config.max_clients)
-		return err_set(EINVAL);
-	if (rte_ring_sp_enqueue_elem(
-		    dp->channel.cmds, (void *)(uintptr_t)cmd, sizeof(struct dp_cmd))
-	    < 0)
+	struct dp_channel *ch = &dp->channels[worker];
+
+	if (rte_ring_sp_enqueue_elem(ch->cmds, (void *)(uintptr_t)cmd, sizeof(struct dp_cmd)) < 0)
 		return -EAGAIN;
-	channel_kick_worker(&dp->channel);
+	channel_kick_worker(ch);
+	dp->last_cmd = worker;
 	return 0;
 }
 
+// A client without keypairs goes to another worker: its record is made there, then the command.
+static int cmd_move(struct dp *dp, unsigned from, unsigned to, const struct dp_cmd *cmd)
+{
+	const struct owner_slot *slot = &dp->owner.slots[cmd->slot];
+	const struct dp_cmd release = {.type = DP_CMD_CLIENT_RELEASE, .slot = cmd->slot};
+	const struct dp_cmd add = {
+		.type = DP_CMD_CLIENT_ADD,
+		.slot = cmd->slot,
+		.client_add =
+			{
+				.v4 = slot->v4,
+				.v6 = slot->v6,
+				.follows_source = slot->follows_source,
+			},
+	};
+
+	// All or nothing; only we fill these rings.
+	if (rte_ring_free_count(dp->channels[from].cmds) < 1
+	    || rte_ring_free_count(dp->channels[to].cmds) < 2)
+		return -EAGAIN;
+	if (cmd_enqueue(dp, from, &release) < 0 || cmd_enqueue(dp, to, &add) < 0)
+		return -EAGAIN;
+	return cmd_enqueue(dp, to, cmd);
+}
+
+int dp_cmd_send(struct dp *dp, const struct dp_cmd *cmd)
+{
+	unsigned from, to;
+	int rc;
+
+	if (cmd->slot >= dp->config.max_clients)
+		return err_set(EINVAL);
+	from = owner_get(dp->owner.owners, cmd->slot);
+	to = owner_choose(&dp->owner, cmd);
+	rc = from == to || cmd->type == DP_CMD_CLIENT_ADD ? cmd_enqueue(dp, to, cmd)
+							  : cmd_move(dp, from, to, cmd);
+	if (rc == 0)
+		owner_note(&dp->owner, cmd, to);
+	return rc;
+}
+
+// All workers have their turn to be first, so that none starves while the caller's array is short.
 unsigned dp_event_poll(struct dp *dp, struct dp_event *out, unsigned n)
 {
-	return rte_ring_sc_dequeue_burst_elem(
-		dp->channel.events, out, sizeof(struct dp_event), n, NULL);
+	unsigned n_workers = dp->config.n_workers, done = 0;
+
+	dp->next_event = (dp->next_event + 1) % n_workers;
+	for (unsigned i = 0; i < n_workers && done < n; i++)
+		done += rte_ring_sc_dequeue_burst_elem(
+			dp->channels[(dp->next_event + i) % n_workers].events,
+			out + done,
+			sizeof(struct dp_event),
+			n - done,
+			NULL);
+	return done;
 }
 
 unsigned dp_punt_poll(struct dp *dp, enum dp_punt class_, struct rte_mbuf **out, unsigned n)
 {
-	return rte_ring_sc_dequeue_burst(dp->channel.punt[class_], (void *)out, n, NULL);
+	unsigned n_workers = dp->config.n_workers, done = 0;
+
+	dp->next_punt = (dp->next_punt + 1) % n_workers;
+	for (unsigned i = 0; i < n_workers && done < n; i++)
+		done += rte_ring_sc_dequeue_burst(
+			dp->channels[(dp->next_punt + i) % n_workers].punt[class_],
+			(void *)(out + done),
+			n - done,
+			NULL);
+	return done;
 }
 
 struct rte_mbuf *dp_mbuf_alloc(struct dp *dp)
@@ -420,11 +498,28 @@ struct rte_mbuf *dp_mbuf_alloc(struct dp *dp)
 	return rte_pktmbuf_alloc(dp->control_pool);
 }
 
+static unsigned inject_worker(const struct dp *dp, const struct rte_mbuf *m)
+{
+	const struct dp_meta *meta = rte_mbuf_to_priv((struct rte_mbuf *)(uintptr_t)m);
+
+	switch (meta->kind) {
+	case DP_INJECT_IP:
+		return dp->last_cmd;
+	case DP_INJECT_CLIENT:
+		return meta->slot < dp->config.max_clients ? owner_get(dp->owner.owners, meta->slot)
+							   : 0;
+	default:
+		return 0;
+	}
+}
+
 int dp_inject(struct dp *dp, struct rte_mbuf *m)
 {
-	if (rte_ring_sp_enqueue(dp->channel.inject, m) < 0)
+	struct dp_channel *ch = &dp->channels[inject_worker(dp, m)];
+
+	if (rte_ring_sp_enqueue(ch->inject, m) < 0)
 		return -EAGAIN;
-	channel_kick_worker(&dp->channel);
+	channel_kick_worker(ch);
 	return 0;
 }
 
@@ -453,7 +548,8 @@ const struct fib *dp_fib_publish(struct dp *dp, const struct fib *fib)
 		atomic_exchange_explicit(&dp->published.fib, fib, memory_order_acq_rel);
 
 	// Held packets wait for exactly this.
-	channel_kick_worker(&dp->channel);
+	for (unsigned i = 0; i < dp->config.n_workers; i++)
+		channel_kick_worker(&dp->channels[i]);
 	return old;
 }
 
@@ -473,17 +569,17 @@ size_t dp_reclaim(struct dp *dp)
 
 int dp_wake_fd(const struct dp *dp)
 {
-	return dp->channel.wake_fd;
+	return dp->wake.fd;
 }
 
 bool dp_sleep_enter(struct dp *dp)
 {
-	return channel_control_sleep(&dp->channel);
+	return channel_control_sleep(dp->channels, dp->config.n_workers);
 }
 
 void dp_sleep_leave(struct dp *dp)
 {
-	channel_control_awake(&dp->channel);
+	channel_control_awake(&dp->wake);
 }
 
 // Counters are 64-bit words that only the worker writes; reading each alone is all that is promised.
@@ -497,17 +593,46 @@ static void words_copy(void *out, const void *in, size_t size)
 }
 
 static_assert(sizeof(struct dp_worker_stats) % sizeof(uint64_t) == 0, "words only");
+static_assert(sizeof(struct dp_owner_stats) % sizeof(uint64_t) == 0, "words only");
 static_assert(sizeof(struct dp_client_stats) % sizeof(uint64_t) == 0, "words only");
+
+unsigned dp_n_workers(const struct dp *dp)
+{
+	return dp->config.n_workers;
+}
+
+bool dp_worker_stats_of(const struct dp *dp, unsigned index, struct dp_worker_stats *out)
+{
+	if (index >= dp->config.n_workers)
+		return false;
+	words_copy(out, &dp->workers[index]->stats, sizeof(*out));
+	return true;
+}
 
 void dp_worker_stats_get(const struct dp *dp, struct dp_worker_stats *out)
 {
-	words_copy(out, &dp->worker->stats, sizeof(*out));
+	uint64_t *sum = (void *)out;
+	struct dp_worker_stats one;
+	const uint64_t *words = (const void *)&one;
+
+	memset(out, 0, sizeof(*out));
+	for (unsigned i = 0; dp_worker_stats_of(dp, i, &one); i++)
+		for (size_t at = 0; at < sizeof(one) / sizeof(*words); at++)
+			sum[at] += words[at];
+}
+
+void dp_owner_stats_get(const struct dp *dp, struct dp_owner_stats *out)
+{
+	words_copy(out, &dp->owner.stats, sizeof(*out));
 }
 
 bool dp_client_stats_get(const struct dp *dp, uint32_t slot, struct dp_client_stats *out)
 {
 	if (slot >= dp->config.max_clients)
 		return false;
-	words_copy(out, &dp->worker->clients[slot].stats, sizeof(*out));
+	words_copy(
+		out,
+		&dp->workers[owner_get(dp->owner.owners, slot)]->clients[slot].stats,
+		sizeof(*out));
 	return true;
 }

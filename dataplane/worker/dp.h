@@ -22,6 +22,9 @@
  *   punt       worker -> control   mbufs, one bounded SPSC ring per class and worker; full = drop
  *   inject     control -> worker   mbufs with struct dp_meta, SPSC ring; full = -EAGAIN
  *
+ * With several workers each has rings of its own. Commands go to the worker that owns the slot
+ * (owner.h), events and punted packets come from any; control need not know which.
+ *
  * Policies and the FIB are published as pointers and freed after an RCU grace period.
  *
  * A *slot* is a client's number, 0 .. max_clients-1, allotted by control and the same as long as
@@ -38,6 +41,7 @@ enum {
 	DP_BURST_MAX = 64,
 	DP_INNER_SIZE_MAX = 1280,
 	DP_RELAYS_MAX = 32, // addresses; two per dual-stack relay
+	DP_WORKERS_MAX = 32,
 };
 
 enum dp_role {
@@ -58,13 +62,14 @@ struct dp_port_config {
 struct dp_config {
 	const struct dp_port_config *ports;
 	size_t n_ports;
-	unsigned worker_lcore; // one worker; more come with the line-rate work
+	unsigned worker_lcores[DP_WORKERS_MAX];
+	unsigned n_workers; // 0 counts as 1
 	enum dp_idle idle;
 	uint16_t udp_port; // host order
 	uint32_t max_clients;
-	uint32_t max_flows;
+	uint32_t max_flows; // in total; each worker has its part
 	uint16_t nat_port_first, nat_port_last; // host order; disjoint from the kernel's own range
-	uint32_t n_mbufs; // of the worker's pool
+	uint32_t n_mbufs; // of each worker's pool
 	uint32_t icmp_per_second; // ICMP answers per client in the long run; 0: 1000
 	struct ip_addr tunnel_v4, tunnel_v6; // may be set later: dp_tunnel_set()
 };
@@ -104,6 +109,7 @@ enum dp_cmd_type {
 	DP_CMD_KEYPAIRS_CLEAR, // the peer restarted: wipe all keypairs of the slot
 	DP_CMD_PATH_SET, // the nominated path; no family in remote: none
 	DP_CMD_FLOWS_CLEAR, // the client's flows are gone
+	DP_CMD_CLIENT_RELEASE, // the data plane's own: another worker has the slot from now on
 };
 
 struct dp_cmd {
@@ -166,8 +172,15 @@ struct dp_worker_stats {
 	uint64_t rx_packets, tx_packets; // frames on all ports
 	uint64_t decrypted, encrypted;
 	uint64_t flows; // now
+	uint64_t handed_off, handed_in; // packets to and from other workers
 	uint64_t drops[DROP_REASON_COUNT];
 	uint64_t punted[DP_PUNT_COUNT];
+};
+
+/** Of control's; see owner.h. */
+struct dp_owner_stats {
+	uint64_t moved; // clients that moved to the worker at which their path's packets arrive
+	uint64_t kept; // paths set whose packets arrive at another worker: they are handed off
 };
 
 struct dp;
@@ -177,9 +190,9 @@ struct dp;
  * @return the data plane, or NULL with errno after one log line that names the failing call.
  */
 struct dp *dp_create(const struct dp_config *config);
-/** Starts the worker on its lcore. @return 0, -errno */
+/** Starts the workers on their lcores. @return 0, -errno */
 [[nodiscard]] int dp_start(struct dp *dp);
-/** Stops the worker (it drains its transmit queues first) and the ports. */
+/** Stops the workers (they drain their transmit queues first) and the ports. */
 void dp_stop(struct dp *dp);
 /** Frees everything, mbufs in rings included. NULL is allowed. */
 void dp_destroy(struct dp *dp);
@@ -199,7 +212,7 @@ void dp_tunnel_set(struct dp *dp, const struct ip_addr *v4, const struct ip_addr
  */
 void dp_relays_set(struct dp *dp, const struct ip_endpoint *relays, size_t n);
 
-/** Queues a command. @return 0, -EAGAIN when the ring is full: keep it and try again. */
+/** Queues a command for the slot's owner. @return 0, -EAGAIN when the ring is full: keep it and try again. */
 [[nodiscard]] int dp_cmd_send(struct dp *dp, const struct dp_cmd *cmd);
 /** @return how many events were written to @p out. */
 unsigned dp_event_poll(struct dp *dp, struct dp_event *out, unsigned n);
@@ -207,7 +220,11 @@ unsigned dp_event_poll(struct dp *dp, struct dp_event *out, unsigned n);
 unsigned dp_punt_poll(struct dp *dp, enum dp_punt class_, struct rte_mbuf **out, unsigned n);
 /** @return an empty mbuf of control's own pool with default headroom, or NULL. */
 struct rte_mbuf *dp_mbuf_alloc(struct dp *dp);
-/** Hands @p m with its dp_meta to the worker, which frees it. @return 0, -EAGAIN (still the caller's) */
+/**
+ * Hands @p m with its dp_meta to a worker, which frees it. An outer packet leaves after the last
+ * command that was sent has been carried out: a handshake's answer after its keys are in place.
+ * @return 0, -EAGAIN (still the caller's)
+ */
 [[nodiscard]] int dp_inject(struct dp *dp, struct rte_mbuf *m);
 
 /** Publishes the client's policy (NULL: prohibited) and @return the former one, for dp_retire(). */
@@ -235,7 +252,13 @@ int dp_wake_fd(const struct dp *dp);
 bool dp_sleep_enter(struct dp *dp);
 void dp_sleep_leave(struct dp *dp);
 
-/** Any thread. */
+/** @return the number of workers. */
+unsigned dp_n_workers(const struct dp *dp);
+/** Any thread. The sum over all workers. */
 void dp_worker_stats_get(const struct dp *dp, struct dp_worker_stats *out);
+/** Any thread. Of worker @p index; @return false if there is none. */
+bool dp_worker_stats_of(const struct dp *dp, unsigned index, struct dp_worker_stats *out);
+/** Any thread (each field is torn-free). */
+void dp_owner_stats_get(const struct dp *dp, struct dp_owner_stats *out);
 /** Any thread. @return false if the slot is out of range. */
 bool dp_client_stats_get(const struct dp *dp, uint32_t slot, struct dp_client_stats *out);

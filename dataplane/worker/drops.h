@@ -48,6 +48,7 @@
 	X(neigh_timeout, "held too long for its next hop")                                         \
 	X(neigh_hold_full, "too many packets wait for next hops")                                  \
 	X(punt_full, "punt ring full")                                                             \
+	X(handoff_full, "ring to the owning worker full")                                          \
 	X(inject_bad, "injected packet for a client or port that is gone")                         \
 	X(tx_full, "NIC queue full")                                                               \
 	X(no_mbuf, "mbuf pool empty")

@@ -5,6 +5,7 @@
 
 #include "control/base/log.h"
 #include "dataplane/port/port.h"
+#include "dataplane/worker/handoff.h"
 
 #include <rte_pause.h>
 
@@ -50,7 +51,7 @@ void channel_kick_worker(struct dp_channel *ch)
 
 void channel_wake_control(struct dp_channel *ch)
 {
-	flag_take(&ch->is_control_asleep, ch->wake_fd);
+	flag_take(&ch->wake->is_control_asleep, ch->wake->fd);
 }
 
 static bool channel_has_news(const struct dp_channel *ch)
@@ -63,20 +64,25 @@ static bool channel_has_news(const struct dp_channel *ch)
 	return false;
 }
 
-bool channel_control_sleep(struct dp_channel *ch)
+bool channel_control_sleep(struct dp_channel *channels, unsigned n)
 {
-	atomic_store_explicit(&ch->is_control_asleep, true, memory_order_relaxed);
+	struct dp_wake *wake = channels[0].wake;
+	bool has_news = false;
+
+	atomic_store_explicit(&wake->is_control_asleep, true, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!channel_has_news(ch))
+	for (unsigned i = 0; i < n && !has_news; i++)
+		has_news = channel_has_news(&channels[i]);
+	if (!has_news)
 		return true;
-	channel_control_awake(ch);
+	channel_control_awake(wake);
 	return false;
 }
 
-void channel_control_awake(struct dp_channel *ch)
+void channel_control_awake(struct dp_wake *wake)
 {
-	atomic_store_explicit(&ch->is_control_asleep, false, memory_order_relaxed);
-	eventfd_drain(ch->wake_fd);
+	atomic_store_explicit(&wake->is_control_asleep, false, memory_order_relaxed);
+	eventfd_drain(wake->fd);
 }
 
 int idle_init(struct worker *w)
@@ -105,16 +111,16 @@ void idle_fini(struct worker *w)
 // hands out the descriptor of its queue, which is readable as long as packets wait.
 static bool port_intr_add(struct worker *w, uint16_t i)
 {
-	uint16_t id = w->ports[i]->id;
+	uint16_t id = w->rx_ports[i]->id;
 	int fd;
 
-	if (rte_eth_dev_rx_intr_enable(id, w->queue) == 0) {
+	if (rte_eth_dev_rx_intr_enable(id, (uint16_t)w->index) == 0) {
 		w->is_intr_armable[i] = true;
 		return rte_eth_dev_rx_intr_ctl_q(
-			       id, w->queue, w->epoll_fd, RTE_INTR_EVENT_ADD, NULL)
+			       id, (uint16_t)w->index, w->epoll_fd, RTE_INTR_EVENT_ADD, NULL)
 			== 0;
 	}
-	fd = rte_eth_dev_rx_intr_ctl_q_get_fd(id, w->queue);
+	fd = rte_eth_dev_rx_intr_ctl_q_get_fd(id, (uint16_t)w->index);
 	if (fd < 0)
 		return false;
 	w->port_events[i].epdata.event = EPOLLIN;
@@ -125,8 +131,8 @@ void idle_start(struct worker *w)
 {
 	if (w->epoll_fd < 0)
 		return;
-	w->has_rx_intr = w->n_ports > 0;
-	for (uint16_t i = 0; i < w->n_ports; i++)
+	w->has_rx_intr = true; // also of a worker without any queue: others and control kick it
+	for (uint16_t i = 0; i < w->n_rx_ports; i++)
 		if (!port_intr_add(w, i))
 			w->has_rx_intr = false;
 	LOG(INFO, "worker sleeps when idle wake=%s", w->has_rx_intr ? "interrupt" : "timer");
@@ -134,13 +140,13 @@ void idle_start(struct worker *w)
 
 static void intr_arm(struct worker *w, bool is_on)
 {
-	for (uint16_t i = 0; i < w->n_ports; i++) {
+	for (uint16_t i = 0; i < w->n_rx_ports; i++) {
 		if (!w->is_intr_armable[i])
 			continue;
 		if (is_on)
-			rte_eth_dev_rx_intr_enable(w->ports[i]->id, w->queue);
+			rte_eth_dev_rx_intr_enable(w->rx_ports[i]->id, (uint16_t)w->index);
 		else
-			rte_eth_dev_rx_intr_disable(w->ports[i]->id, w->queue);
+			rte_eth_dev_rx_intr_disable(w->rx_ports[i]->id, (uint16_t)w->index);
 	}
 }
 
@@ -148,8 +154,9 @@ static void intr_arm(struct worker *w, bool is_on)
 // cannot count say -ENOTSUP; the bounded sleep covers them.
 static bool rx_is_empty(const struct worker *w)
 {
-	for (uint16_t i = 0; i < w->n_ports; i++)
-		if (w->is_intr_armable[i] && rte_eth_rx_queue_count(w->ports[i]->id, w->queue) > 0)
+	for (uint16_t i = 0; i < w->n_rx_ports; i++)
+		if (w->is_intr_armable[i]
+		    && rte_eth_rx_queue_count(w->rx_ports[i]->id, (uint16_t)w->index) > 0)
 			return false;
 	return true;
 }
@@ -157,6 +164,7 @@ static bool rx_is_empty(const struct worker *w)
 static bool worker_has_work(const struct worker *w)
 {
 	return !rte_ring_empty(w->channel->cmds) || !rte_ring_empty(w->channel->inject)
+		|| handoff_is_waiting(w)
 		|| atomic_load_explicit(&w->is_stopping, memory_order_relaxed) || !rx_is_empty(w);
 }
 
@@ -196,11 +204,11 @@ void idle_wait(struct worker *w)
 	worker_housekeep(w);
 	if (worker_tx_flush(w))
 		return;
-	rte_rcu_qsbr_thread_offline(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_offline(w->rcu, w->index);
 	if (w->has_rx_intr)
 		worker_sleep(w);
 	else
 		worker_nap(w);
-	rte_rcu_qsbr_thread_online(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_online(w->rcu, w->index);
 	w->empty_loops = 0;
 }

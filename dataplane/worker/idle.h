@@ -20,17 +20,20 @@
  * both in place either S sees what P enqueued, or P sees that S is asleep. Whoever takes the flag
  * down writes, so the eventfd is written at most once per sleep.
  *
- * Thread-safety: channel_kick_worker() is control's, channel_wake_control() the worker's.
+ * Any number of producers may wake one sleeper: workers wake control, control and other workers
+ * wake a worker.
+ *
+ * Thread-safety: the functions say who calls them.
  */
 
-/** Control: after putting something into cmds or inject. */
+/** Control, other workers: after putting something into cmds, inject or handoff. */
 void channel_kick_worker(struct dp_channel *ch);
 /** Worker: after putting something into events or punt. */
 void channel_wake_control(struct dp_channel *ch);
 /** Control: about to sleep. @return false: there is work, do not. */
-bool channel_control_sleep(struct dp_channel *ch);
+bool channel_control_sleep(struct dp_channel *channels, unsigned n);
 /** Control: awake again. */
-void channel_control_awake(struct dp_channel *ch);
+void channel_control_awake(struct dp_wake *wake);
 
 /** Sets up epoll over the kick and what ports offer. @return 0, -errno */
 [[nodiscard]] int idle_init(struct worker *w);

@@ -7,6 +7,7 @@
 #include "control/base/log.h"
 #include "dataplane/port/port.h"
 #include "dataplane/stage/stage.h"
+#include "dataplane/worker/handoff.h"
 #include "dataplane/worker/idle.h"
 #include "dataplane/worker/session.h"
 
@@ -35,6 +36,10 @@ void worker_tx(struct worker *w, uint16_t port_id, struct rte_mbuf *m)
 {
 	struct worker_tx *tx = &w->tx[port_id];
 
+	if (unlikely(tx->via != w->index)) {
+		handoff_tx(w, tx->via, m, port_id);
+		return;
+	}
 	if (unlikely(tx->n == WORKER_TX_CAP)) {
 		worker_drop(w, m, DROP_tx_full);
 		return;
@@ -46,13 +51,15 @@ bool worker_tx_flush(struct worker *w)
 {
 	bool is_left = false;
 
+	if (w->n_workers > 1)
+		handoff_flush(w);
 	for (uint16_t i = 0; i < w->n_ports; i++) {
 		struct worker_tx *tx = &w->tx[w->ports[i]->id];
 		uint16_t sent;
 
 		if (tx->n == 0)
 			continue;
-		sent = rte_eth_tx_burst(w->ports[i]->id, w->queue, tx->pkts, tx->n);
+		sent = rte_eth_tx_burst(w->ports[i]->id, (uint16_t)w->index, tx->pkts, tx->n);
 		stat_add(&w->stats.tx_packets, sent);
 		tx->n -= sent;
 		// What the NIC did not take goes first the next time: order is kept.
@@ -95,19 +102,8 @@ static void worker_load(struct worker *w, uint64_t now)
 	w->fib_generation = w->fib != NULL ? fib_generation(w->fib) : 0;
 }
 
-static unsigned worker_rx(struct worker *w, uint16_t port_id)
+void worker_stages(struct worker *w)
 {
-	struct rte_mbuf *pkts[DP_BURST_MAX];
-	uint16_t n;
-
-	PROBE(w, rest);
-	n = rte_eth_rx_burst(port_id, w->queue, pkts, DP_BURST_MAX);
-	PROBE(w, rx);
-	if (n == 0)
-		return 0;
-	stat_add(&w->stats.rx_packets, n);
-	stage_demux(w, port_id, pkts, n);
-	PROBE(w, demux);
 	if (w->up.n_live > 0) {
 		stage_decrypt(w, &w->up);
 		stage_inner(w, &w->up);
@@ -117,6 +113,22 @@ static unsigned worker_rx(struct worker *w, uint16_t port_id)
 	if (w->down.n_live > 0)
 		stage_nat_in(w, &w->down);
 	PROBE(w, nat_in);
+}
+
+static unsigned worker_rx(struct worker *w, uint16_t port_id)
+{
+	struct rte_mbuf *pkts[DP_BURST_MAX];
+	uint16_t n;
+
+	PROBE(w, rest);
+	n = rte_eth_rx_burst(port_id, (uint16_t)w->index, pkts, DP_BURST_MAX);
+	PROBE(w, rx);
+	if (n == 0)
+		return 0;
+	stat_add(&w->stats.rx_packets, n);
+	stage_demux(w, port_id, pkts, n);
+	PROBE(w, demux);
+	worker_stages(w);
 	return n;
 }
 
@@ -135,21 +147,26 @@ void worker_housekeep(struct worker *w)
 		w->is_signal_due = false;
 		channel_wake_control(w->channel);
 	}
-	rte_rcu_qsbr_quiescent(w->rcu, w->thread_id);
+	rte_rcu_qsbr_quiescent(w->rcu, w->index);
 }
 
 unsigned worker_run_once(struct worker *w, uint64_t now)
 {
-	unsigned work = 0;
+	unsigned work = 0, n_cmds;
 
 	worker_load(w, now);
 	stat_add(&w->stats.loops, 1);
-	for (uint16_t i = 0; i < w->n_ports; i++)
-		work += worker_rx(w, w->ports[i]->id);
+	for (uint16_t i = 0; i < w->n_rx_ports; i++)
+		work += worker_rx(w, w->rx_ports[i]->id);
+	if (w->n_workers > 1)
+		work += handoff_run(w);
 	// Before commands: they may wipe what queued packets are to be encrypted with.
 	stage_encrypt(w);
-	work += worker_cmds_run(w);
-	work += worker_inject_run(w);
+	n_cmds = worker_cmds_run(w);
+	work += n_cmds;
+	// What is injected may rely on the commands that were sent before it.
+	if (likely(n_cmds < WORKER_CMDS_PER_LOOP))
+		work += worker_inject_run(w);
 	if (unlikely(w->hold.n > 0))
 		hold_run(w);
 	stage_encrypt(w);
@@ -170,7 +187,7 @@ void worker_drain(struct worker *w)
 	};
 
 	for (unsigned i = 0; i < TRIES; i++) {
-		bool is_left = worker_cmds_run(w) + worker_inject_run(w) > 0;
+		bool is_left = worker_cmds_run(w) + worker_inject_run(w) + handoff_run(w) > 0;
 
 		stage_encrypt(w);
 		if (!worker_tx_flush(w) && !is_left)
@@ -183,7 +200,7 @@ int worker_main(void *arg)
 {
 	struct worker *w = arg;
 
-	rte_rcu_qsbr_thread_online(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_online(w->rcu, w->index);
 	idle_start(w);
 	w->loops_to_housekeeping = WORKER_HOUSEKEEPING_LOOPS;
 	while (!atomic_load_explicit(&w->is_stopping, memory_order_relaxed)) {
@@ -198,7 +215,7 @@ int worker_main(void *arg)
 	}
 	worker_load(w, rte_rdtsc());
 	worker_drain(w);
-	rte_rcu_qsbr_thread_offline(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_offline(w->rcu, w->index);
 	return 0;
 }
 
@@ -206,13 +223,15 @@ static int worker_memory_init(struct worker *w, const struct worker_config *conf
 {
 	const struct dp_config *dp = config->dp;
 	struct flow_table_config fc = {
-		.max_flows = dp->max_flows,
+		.max_flows = (dp->max_flows + config->n_workers - 1) / config->n_workers,
 		.max_clients = dp->max_clients,
 		.nat_port_first = dp->nat_port_first,
 		.nat_port_last = dp->nat_port_last,
 		.tsc_hz = w->tsc_hz,
 		.now = rte_rdtsc(),
 		.socket_id = config->socket_id,
+		.share = config->share,
+		.worker = config->index,
 	};
 
 	randombytes_buf(&fc.seed, sizeof(fc.seed));
@@ -233,17 +252,30 @@ static int worker_memory_init(struct worker *w, const struct worker_config *conf
 	return w->aead != NULL ? 0 : -errno;
 }
 
+static void worker_port_add(struct worker *w, uint16_t i, const struct port *port)
+{
+	struct worker_tx *tx = &w->tx[port->id];
+
+	w->ports[i] = port;
+	tx->port = port;
+	tx->via = (uint8_t)(w->index % port->n_queues);
+	if (w->index < port->n_queues)
+		w->rx_ports[w->n_rx_ports++] = port;
+}
+
 static int worker_init(struct worker *w, const struct worker_config *config)
 {
 	const struct dp_config *dp = config->dp;
 	int rc;
 
 	w->published = config->published;
-	w->channel = config->channel;
+	w->channels = config->channels;
+	w->channel = &config->channels[config->index];
+	w->share = config->share;
 	w->pool = config->pool;
 	w->rcu = config->rcu;
-	w->thread_id = config->index;
-	w->queue = (uint16_t)config->index;
+	w->index = config->index;
+	w->n_workers = config->n_workers;
 	w->max_clients = dp->max_clients;
 	w->udp_port = rte_cpu_to_be_16(dp->udp_port);
 	w->nat_port_first = dp->nat_port_first;
@@ -256,14 +288,12 @@ static int worker_init(struct worker *w, const struct worker_config *config)
 						    : CLIENT_ICMP_PER_SECOND);
 	w->loops_to_housekeeping = WORKER_HOUSEKEEPING_LOOPS;
 	w->n_ports = (uint16_t)dp->n_ports;
-	for (uint16_t i = 0; i < w->n_ports; i++) {
-		w->ports[i] = &config->ports[i];
-		w->tx[w->ports[i]->id].port = w->ports[i];
-	}
+	for (uint16_t i = 0; i < w->n_ports; i++)
+		worker_port_add(w, i, &config->ports[i]);
 	rc = worker_memory_init(w, config);
 	if (rc < 0)
 		return rc;
-	rc = rte_rcu_qsbr_thread_register(w->rcu, w->thread_id);
+	rc = rte_rcu_qsbr_thread_register(w->rcu, w->index);
 	if (rc != 0)
 		return err_set(EINVAL);
 	return idle_init(w);
@@ -294,6 +324,7 @@ void worker_destroy(struct worker *w)
 	if (w == NULL)
 		return;
 	hold_clear(w);
+	handoff_clear(w);
 	for (uint16_t i = 0; i < w->seal.n; i++)
 		rte_pktmbuf_free(w->seal.pkt[i]);
 	for (uint16_t i = 0; i < w->n_ports; i++) {
@@ -301,7 +332,7 @@ void worker_destroy(struct worker *w)
 
 		rte_pktmbuf_free_bulk(tx->pkts, tx->n);
 	}
-	rte_rcu_qsbr_thread_unregister(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_unregister(w->rcu, w->index);
 	idle_fini(w);
 	aead_destroy(w->aead);
 	flow_table_destroy(w->flows);

@@ -5,10 +5,13 @@
 
 #include "dataplane/crypto/aead.h"
 #include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_share.h"
 #include "dataplane/stage/burst.h"
 #include "dataplane/stage/probe.h"
+#include "dataplane/worker/channel.h"
 #include "dataplane/worker/client.h"
 #include "dataplane/worker/dp.h"
+#include "dataplane/worker/owner.h"
 #include "dataplane/worker/timer.h"
 
 #include <rte_epoll.h>
@@ -23,8 +26,8 @@
 
 /**
  * One worker: a lcore, its queue of each port, and everything its packets touch. Workers share
- * nothing but what control publishes through struct dp_published, so more workers are more
- * instances plus hand-off; nothing in here knows how many there are.
+ * nothing but what control publishes through struct dp_published and the rule by which replies find
+ * their flow (flow_share.h); packets of another worker's go to it by ring (handoff.h).
  *
  * A worker never locks, allocates from the heap, logs or makes a system call, with two exceptions
  * that only happen when there is nothing else to do: going to sleep, and waking a sleeping control.
@@ -67,25 +70,12 @@ struct dp_published {
 	// for 10,000 clients stay in the cache, 10,000 policies do not. Written after the pointer, so
 	// a worker that sees the new number sees the new policy.
 	_Atomic(uint32_t) *generations; // control: rw, workers: ro
-};
-
-/**
- * The four ways across and the two sleep flags; see idle.h for their protocol. Memory of the
- * data plane; each ring has one producer and one consumer.
- */
-struct dp_channel {
-	struct rte_ring *cmds; // struct dp_cmd; control -> worker
-	struct rte_ring *events; // struct dp_event; worker -> control
-	struct rte_ring *inject; // mbufs; control -> worker
-	struct rte_ring *punt[DP_PUNT_COUNT]; // mbufs; worker -> control
-	int kick_fd; // eventfd: wakes the worker
-	int wake_fd; // eventfd: wakes control
-	atomic_bool is_worker_asleep __rte_aligned(64); // worker: set, both: clear
-	atomic_bool is_control_asleep __rte_aligned(64); // control: set, both: clear
+	_Atomic uint8_t *owners; // workers by slot; control: rw, workers: ro
 };
 
 struct worker_tx {
 	const struct port *port; // NULL: no such port
+	uint8_t via; // the worker that sends for us: ourselves, if the port has a queue for us
 	uint16_t n; // packets waiting
 	struct rte_mbuf *pkts[WORKER_TX_CAP];
 };
@@ -117,10 +107,17 @@ struct seal_queue {
 	struct client *client[DP_BURST_MAX];
 };
 
+/** Packets that go to another worker at the end of the loop. */
+struct handoff_out {
+	uint16_t n;
+	struct rte_mbuf *pkts[DP_BURST_MAX];
+};
+
 struct worker {
 	// Constant after worker_create().
 	struct dp_published *published;
-	struct dp_channel *channel;
+	struct dp_channel *channel; // ours
+	struct dp_channel *channels; // of all workers
 	struct client *clients; // by slot
 	struct rte_mempool *pool;
 	struct flow_table *flows;
@@ -130,13 +127,15 @@ struct worker {
 	uint64_t keypair_life_tsc; // REJECT_AFTER_TIME
 	uint64_t icmp_interval_tsc; // between two ICMP answers for one client in the long run
 	uint32_t max_clients;
-	uint16_t queue; // our queue of each port
+	unsigned index; // our number, and that of our queues and our RCU thread
+	unsigned n_workers;
+	const struct flow_share *share; // NULL: we are alone
 	rte_be16_t udp_port;
 	uint16_t nat_port_first, nat_port_last; // host order
-	unsigned thread_id; // in RCU
 	enum dp_idle idle;
-	uint16_t n_ports;
+	uint16_t n_ports, n_rx_ports;
 	const struct port *ports[WORKER_PORTS_MAX];
+	const struct port *rx_ports[WORKER_PORTS_MAX]; // those with a queue of ours
 
 	// Loaded or reset each loop.
 	uint64_t now __rte_aligned(64); // TSC at the start of the burst
@@ -158,10 +157,11 @@ struct worker {
 	struct burst up, down;
 	struct hold hold;
 	struct worker_tx tx[RTE_MAX_ETHPORTS]; // by DPDK port id
+	struct handoff_out handoff[DP_WORKERS_MAX]; // by worker
 
 	// Sleeping.
 	int epoll_fd;
-	bool has_rx_intr; // every port can wake us
+	bool has_rx_intr; // each of our queues can wake us
 	struct rte_epoll_event kick_event;
 	struct rte_epoll_event port_events[WORKER_PORTS_MAX];
 	bool is_intr_armable[WORKER_PORTS_MAX]; // needs rte_eth_dev_rx_intr_enable()
@@ -176,11 +176,12 @@ struct worker {
 struct worker_config {
 	const struct dp_config *dp;
 	struct dp_published *published;
-	struct dp_channel *channel;
+	struct dp_channel *channels; // of all workers
+	struct flow_share *share; // NULL: there is one worker
 	struct port *ports; // opened; dp->n_ports of them
 	struct rte_mempool *pool;
 	struct rte_rcu_qsbr *rcu;
-	unsigned index; // number of the worker: its queue and RCU thread
+	unsigned index, n_workers;
 	int socket_id;
 };
 
@@ -190,10 +191,14 @@ struct worker *worker_create(const struct worker_config *config);
 void worker_destroy(struct worker *w);
 
 /**
- * Instead of dp_start(): starts the ports and hands out the worker for the caller to run itself
+ * Instead of dp_start(): starts the ports and hands out the first worker for the caller to run itself
  * with worker_run_once(). For tests and benchmarks. @return NULL with errno
  */
 struct worker *dp_start_inline(struct dp *dp);
+/** @return worker @p index, after dp_create(). For the same. */
+struct worker *dp_worker(struct dp *dp, unsigned index);
+/** @return where packets arrive. For the same. */
+const struct rss *dp_rss(const struct dp *dp);
 
 /** The lcore function: loops until is_stopping, then drains. @param arg struct worker */
 int worker_main(void *arg);
@@ -250,9 +255,11 @@ static inline void worker_drop(struct worker *w, struct rte_mbuf *m, enum drop_r
 
 /** @return false if the ring is full: the caller keeps what it wanted to say for later. */
 bool worker_event_send(struct worker *w, const struct dp_event *event);
+/** What arrived in w->up and w->down through all stages. */
+void worker_stages(struct worker *w);
 /** Queues a frame; takes @p m. A full buffer is the drop tx_full. */
 void worker_tx(struct worker *w, uint16_t port_id, struct rte_mbuf *m);
-/** @return whether packets still wait for a NIC queue. */
+/** Sends and hands off what is queued. @return whether packets still wait for a NIC queue. */
 bool worker_tx_flush(struct worker *w);
 /** @return whether @p addr (wire bytes) is the host's, with a memo of the last one. */
 bool worker_is_local(struct worker *w, uint8_t family, const uint8_t *addr);

@@ -65,7 +65,7 @@ static void ping_pong(enum dp_idle idle)
 	const struct dp_config config = {
 		.ports = &port,
 		.n_ports = 1,
-		.worker_lcore = 1,
+		.worker_lcores = {1},
 		.idle = idle,
 		.udp_port = 52625,
 		.max_clients = 4,
