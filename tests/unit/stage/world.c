@@ -10,6 +10,7 @@
 #include <rte_eth_ring.h>
 #include <sodium.h>
 
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -94,22 +95,33 @@ void world_fib_set(struct world *wd, const uint8_t *silent_mac, bool is_failed)
 
 static const char *const devices[] = {"net_ring_world_wan", "net_ring_world_lan"};
 
+static struct rte_ring *ring_create(const char *port, const char *way, unsigned queue)
+{
+	char name[32];
+	struct rte_ring *r;
+
+	snprintf(name, sizeof(name), "%s_%s%u", port, way, queue);
+	r = rte_ring_create(name, 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	assert_non_null(r);
+	return r;
+}
+
 static void rings_create(struct world *wd, int port, const char **device)
 {
 	static const char *const names[] = {"world_wan", "world_lan"};
-	char name[32];
 
-	snprintf(name, sizeof(name), "%s_rx", names[port]);
-	wd->rx[port] = rte_ring_create(name, 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	snprintf(name, sizeof(name), "%s_tx", names[port]);
-	wd->tx[port] = rte_ring_create(name, 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	assert_non_null(wd->rx[port]);
-	assert_non_null(wd->tx[port]);
-	assert_true(rte_eth_from_rings(names[port], &wd->rx[port], 1, &wd->tx[port], 1, 0) >= 0);
+	for (unsigned q = 0; q < wd->n_queues; q++) {
+		wd->rx[port][q] = ring_create(names[port], "rx", q);
+		wd->tx[port][q] = ring_create(names[port], "tx", q);
+	}
+	assert_true(
+		rte_eth_from_rings(
+			names[port], wd->rx[port], wd->n_queues, wd->tx[port], wd->n_queues, 0)
+		>= 0);
 	*device = devices[port];
 }
 
-static int setup(void **state, bool is_path_v6)
+int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool is_path_v6)
 {
 	struct world *wd = calloc(1, sizeof(*wd));
 	struct dp_port_config ports[2] = {{.role = DP_ROLE_WAN}, {.role = DP_ROLE_LAN}};
@@ -122,6 +134,7 @@ static int setup(void **state, bool is_path_v6)
 		.max_flows = 1024,
 		.nat_port_first = WORLD_NAT_FIRST,
 		.nat_port_last = WORLD_NAT_LAST,
+		.n_workers = n_workers,
 		.n_mbufs = 4095,
 		.tunnel_v4 = addr_of(WORLD_GATEWAY_V4),
 		.tunnel_v6 = addr_of(WORLD_GATEWAY_V6),
@@ -129,6 +142,9 @@ static int setup(void **state, bool is_path_v6)
 
 	assert_non_null(wd);
 	wd->is_path_v6 = is_path_v6;
+	wd->n_workers = n_workers;
+	wd->n_queues = n_queues;
+	wd->queue = WORLD_BY_RSS;
 	for (int i = 0; i < 2; i++)
 		rings_create(wd, i, &ports[i].device);
 	wd->dp = dp_create(&config);
@@ -145,6 +161,11 @@ static int setup(void **state, bool is_path_v6)
 	world_run(wd);
 	*state = wd;
 	return 0;
+}
+
+static int setup(void **state, bool is_path_v6)
+{
+	return world_fleet_setup(state, 1, 1, is_path_v6);
 }
 
 int world_setup(void **state)
@@ -189,20 +210,23 @@ int world_setup_relayed_v6(void **state)
 // Each mbuf has exactly one owner: once the wires and rings are empty, none is out.
 static void leak_check(struct world *wd)
 {
-	for (int i = 0; i < 2; i++) {
-		void *m;
+	for (int port = 0; port < 2; port++)
+		for (unsigned q = 0; q < wd->n_queues; q++) {
+			void *m;
 
-		while (rte_ring_dequeue(wd->tx[i], &m) == 0)
-			rte_pktmbuf_free(m);
-	}
+			while (rte_ring_dequeue(wd->tx[port][q], &m) == 0)
+				rte_pktmbuf_free(m);
+		}
 	for (unsigned i = 0; i < DP_PUNT_COUNT; i++) {
 		struct rte_mbuf *m;
 
 		while (dp_punt_poll(wd->dp, i, &m, 1) == 1)
 			rte_pktmbuf_free(m);
 	}
-	hold_clear(wd->w);
-	assert_int_equal(rte_mempool_in_use_count(wd->w->pool), 0);
+	for (unsigned i = 0; i < wd->n_workers; i++)
+		hold_clear(dp_worker(wd->dp, i));
+	for (unsigned i = 0; i < wd->n_workers; i++)
+		assert_int_equal(rte_mempool_in_use_count(dp_worker(wd->dp, i)->pool), 0);
 }
 
 int world_teardown(void **state)
@@ -224,19 +248,39 @@ int world_teardown(void **state)
 	for (int i = 0; i < 2; i++) {
 		// Closing the port leaves the virtual device.
 		assert_int_equal(rte_eal_hotplug_remove("vdev", devices[i]), 0);
-		rte_ring_free(wd->rx[i]);
-		rte_ring_free(wd->tx[i]);
+		for (unsigned q = 0; q < wd->n_queues; q++) {
+			rte_ring_free(wd->rx[i][q]);
+			rte_ring_free(wd->tx[i][q]);
+		}
 	}
 	free(wd);
 	return 0;
+}
+
+void world_run_one(struct world *wd, unsigned index)
+{
+	unsigned idle = 0;
+
+	while (idle < 2)
+		idle = worker_run_once(dp_worker(wd->dp, index), wd->now) == 0 ? idle + 1 : 0;
 }
 
 void world_run(struct world *wd)
 {
 	unsigned idle = 0;
 
-	while (idle < 2)
-		idle = worker_run_once(wd->w, wd->now) == 0 ? idle + 1 : 0;
+	while (idle < 2) {
+		unsigned work = 0;
+
+		for (unsigned i = 0; i < wd->n_workers; i++)
+			work += worker_run_once(dp_worker(wd->dp, i), wd->now);
+		idle = work == 0 ? idle + 1 : 0;
+	}
+}
+
+struct worker *world_owner(struct world *wd, uint32_t slot)
+{
+	return dp_worker(wd->dp, owner_get(wd->w->published->owners, slot));
 }
 
 void world_wait(struct world *wd, double seconds)
@@ -244,8 +288,8 @@ void world_wait(struct world *wd, double seconds)
 	wd->now += (uint64_t)(seconds * (double)rte_get_tsc_hz());
 	world_run(wd);
 	// Flow expiry has a budget per call.
-	for (unsigned i = 0; i < 64; i++)
-		worker_housekeep(wd->w);
+	for (unsigned i = 0; i < 64 * wd->n_workers; i++)
+		worker_housekeep(dp_worker(wd->dp, i % wd->n_workers));
 	world_run(wd);
 }
 
@@ -402,13 +446,46 @@ struct packet world_outer(const struct world *wd, uint32_t slot, const void *pay
 	return packet_ether(wd->mac[WORLD_WAN], router_mac, &ip);
 }
 
+// A NIC's RSS: ports count for TCP and UDP only; what is not IP goes to the first queue.
+static unsigned queue_of(const struct world *wd, const struct packet *frame)
+{
+	struct packet ip = {0};
+	bool is_v4, has_ports;
+	uint16_t sport = 0, dport = 0;
+	const uint8_t *src;
+	uint8_t family, proto, bits;
+	size_t size;
+
+	if (wd->queue != WORLD_BY_RSS)
+		return (unsigned)wd->queue;
+	if (wd->n_queues == 1)
+		return 0;
+	ip.size = frame->size - 14;
+	memcpy(ip.bytes, frame->bytes + 14, ip.size);
+	is_v4 = packet_u16(frame, 12) == 0x0800;
+	if (!is_v4 && packet_u16(frame, 12) != 0x86dd)
+		return 0;
+	family = is_v4 ? IP_FAMILY_V4 : IP_FAMILY_V6;
+	size = is_v4 ? 4 : 16;
+	src = ip.bytes + (is_v4 ? 12 : 8);
+	proto = ip.bytes[is_v4 ? 9 : 6];
+	has_ports = proto == IPPROTO_TCP || proto == IPPROTO_UDP;
+	if (has_ports) {
+		memcpy(&sport, ip.bytes + packet_l4(&ip), 2);
+		memcpy(&dport, ip.bytes + packet_l4(&ip) + 2, 2);
+	}
+	bits = rss_bits(dp_rss(wd->dp), family, src, src + size, sport);
+	return rss_worker(dp_rss(wd->dp), family, bits, dport) % wd->n_queues;
+}
+
 static void frame_put(struct world *wd, int port, const struct packet *frame)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(wd->w->pool);
+	unsigned queue = queue_of(wd, frame);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(dp_worker(wd->dp, queue)->pool);
 
 	assert_non_null(m);
 	memcpy(rte_pktmbuf_append(m, (uint16_t)frame->size), frame->bytes, frame->size);
-	assert_int_equal(rte_ring_enqueue(wd->rx[port], m), 0);
+	assert_int_equal(rte_ring_enqueue(wd->rx[port][queue], m), 0);
 }
 
 void world_wan_put(struct world *wd, const struct packet *frame)
@@ -452,9 +529,12 @@ void world_lan_send(struct world *wd, const struct packet *ip)
 
 bool world_take(struct world *wd, int port, struct packet *frame)
 {
-	struct rte_mbuf *m;
+	struct rte_mbuf *m = NULL;
 
-	if (rte_ring_dequeue(wd->tx[port], (void *)&m) != 0)
+	for (unsigned q = 0; q < wd->n_queues && m == NULL; q++)
+		if (rte_ring_dequeue(wd->tx[port][q], (void *)&m) != 0)
+			m = NULL;
+	if (m == NULL)
 		return false;
 	assert_int_equal(m->nb_segs, 1);
 	*frame = (struct packet){.size = m->pkt_len};

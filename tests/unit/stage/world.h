@@ -30,6 +30,8 @@ enum {
 	WORLD_CLIENT_PORT = 40000,
 	WORLD_NAT_FIRST = 20000,
 	WORLD_NAT_LAST = 29999,
+	WORLD_QUEUES = 4,
+	WORLD_BY_RSS = -1,
 };
 
 #define WORLD_LAN_V4 "192.0.2.1"
@@ -52,8 +54,11 @@ struct world_keys {
 
 struct world {
 	struct dp *dp;
-	struct worker *w;
-	struct rte_ring *rx[2], *tx[2]; // by port, as the gateway sees it
+	struct worker *w; // the first one
+	unsigned n_workers, n_queues;
+	int queue; // where frames arrive; WORLD_BY_RSS: as a NIC with the data plane's key puts them
+	struct rte_ring *rx[2][WORLD_QUEUES],
+		*tx[2][WORLD_QUEUES]; // by port, as the gateway sees it
 	uint8_t mac[2][6];
 	uint64_t now;
 	struct acl_registry *acl;
@@ -71,11 +76,19 @@ int world_setup_v6(void **state); // the client's path is over IPv6
 int world_setup_relayed(void **state); // the client's addresses are those of a relay
 int world_setup_relayed_v6(void **state);
 int world_teardown(void **state);
+/** The same with several workers, at most WORLD_QUEUES, and a number of queues per port. */
+int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool is_path_v6);
 
 /** Runs loops until nothing more happens. */
 void world_run(struct world *wd);
 /** Moves the clock and does what is due. */
 void world_wait(struct world *wd, double seconds);
+
+/** Runs one worker until nothing more happens to it. */
+void world_run_one(struct world *wd, unsigned index);
+
+/** The worker that owns @p slot. */
+struct worker *world_owner(struct world *wd, uint32_t slot);
 
 /** CLIENT_ADD and PATH_SET. */
 void world_client_add(struct world *wd, uint32_t slot);
