@@ -22,7 +22,7 @@
 
 enum {
 	EAL_ARGS_MAX = 32,
-	EAL_ARG_SIZE = 384,
+	EAL_ARG_SIZE = 384, // 32 workers on cores of three digits take 300
 };
 
 struct eal_args {
@@ -54,15 +54,30 @@ static void usage(FILE *out)
 		"environment: FIREZONE_TOKEN, FIREZONE_API_URL, FIREZONE_ID, FIREZONE_NAME\n");
 }
 
+// Lcore 0 is control, the workers follow, each pinned to its core.
+static const char *lcores_text(const struct config *config, char text[EAL_ARG_SIZE])
+{
+	int n = snprintf(text, EAL_ARG_SIZE, "0@%u", config->control_core);
+
+	for (size_t i = 0; i < config->n_workers && n < EAL_ARG_SIZE; i++)
+		n += snprintf(
+			text + n,
+			(size_t)(EAL_ARG_SIZE - n),
+			",%zu@%u",
+			i + 1,
+			config->worker_cores[i]);
+	return text;
+}
+
 // Hugepages that no file system keeps: --huge-unlink removes the files as they are mapped.
 static void eal_args_fill(struct eal_args *a, const struct config *config)
 {
+	char text[EAL_ARG_SIZE];
 	bool has_pci = false;
 
 	eal_arg(a, "sallyport-gateway");
-	eal_arg(a, "-l");
-	eal_arg(a, "%u,%u", config->control_core, config->worker_core);
-	eal_arg(a, "--main-lcore=%u", config->control_core);
+	eal_arg(a, "--lcores=%s", lcores_text(config, text));
+	eal_arg(a, "--main-lcore=0");
 	eal_arg(a, "--file-prefix=%s", config->file_prefix);
 	eal_arg(a, "-m");
 	eal_arg(a, "%u", config->memory_mb);
@@ -108,7 +123,7 @@ static struct dp *dataplane_create(const struct config *config)
 	struct dp_config dp = {
 		.ports = ports,
 		.n_ports = config->n_ports,
-		.worker_lcores = {config->worker_core},
+		.n_workers = (unsigned)config->n_workers,
 		.idle = config->is_idle_sleep ? DP_IDLE_SLEEP : DP_IDLE_BUSY,
 		.udp_port = config->udp_port,
 		.max_clients = config->max_clients,
@@ -119,6 +134,8 @@ static struct dp *dataplane_create(const struct config *config)
 		.icmp_per_second = config->icmp_errors_per_second,
 	};
 
+	for (unsigned i = 0; i < dp.n_workers; i++)
+		dp.worker_lcores[i] = i + 1;
 	for (size_t i = 0; i < config->n_ports; i++) {
 		const struct config_port *port = &config->ports[i];
 
@@ -147,7 +164,10 @@ static int run(const struct config *config)
 	if (gw_init(&gw, config, dp) == 0 && telemetry_start(&gw) == 0) {
 		rc = dp_start(dp);
 		if (rc == 0) {
-			LOG(NOTICE, "data plane up ports=%zu workers=1", config->n_ports);
+			LOG(NOTICE,
+			    "data plane up ports=%zu workers=%zu",
+			    config->n_ports,
+			    config->n_workers);
 			rc = gw_run(&gw);
 			dp_stop(dp);
 		} else {

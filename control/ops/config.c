@@ -19,7 +19,8 @@
 
 static const struct config defaults = {
 	.control_core = 0,
-	.worker_core = 1,
+	.worker_cores = {1},
+	.n_workers = 1,
 	.is_idle_sleep = false,
 	.has_hugepages = true,
 	.memory_mb = 1024,
@@ -218,20 +219,56 @@ static void parse_worker_core(struct conf *s, const struct conf_node *node, void
 {
 	struct config *config = out;
 
-	config->worker_core = (unsigned)conf_number(s, node, 0, 1023);
+	if (config->n_workers == CONFIG_WORKERS_MAX) {
+		conf_fail(s, node, "at most %d workers", CONFIG_WORKERS_MAX);
+		return;
+	}
+	config->worker_cores[config->n_workers++] = (unsigned)conf_number(s, node, 0, 1023);
+}
+
+static void parse_worker_cores(struct conf *s, const struct conf_node *node, void *out)
+{
+	conf_list(s, node, parse_worker_core, out);
+}
+
+static void parse_shared_cores(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct config *config = out;
+
+	config->has_shared_cores = parse_bool(s, node);
+}
+
+static bool cores_are_distinct(const struct config *config)
+{
+	for (size_t i = 0; i < config->n_workers; i++) {
+		if (config->worker_cores[i] == config->control_core)
+			return false;
+		for (size_t j = 0; j < i; j++)
+			if (config->worker_cores[i] == config->worker_cores[j])
+				return false;
+	}
+	return true;
 }
 
 static void parse_cores(struct conf *s, const struct conf_node *node, void *out)
 {
 	static const struct conf_field fields[] = {
 		{"control", parse_control_core, true},
-		{"worker", parse_worker_core, true},
+		{"worker", parse_worker_core, false},
+		{"workers", parse_worker_cores, false},
+		{"shared", parse_shared_cores, false},
 	};
 	struct config *config = out;
 
+	config->n_workers = 0;
 	conf_map(s, node, fields, COUNT_OF(fields), config);
-	if (config->control_core == config->worker_core)
-		conf_fail(s, node, "control and worker need different cores");
+	if (config->n_workers == 0)
+		conf_fail(s, node, "workers: [CORE, ...] is missing");
+	if (!config->has_shared_cores && !cores_are_distinct(config))
+		conf_fail(
+			s,
+			node,
+			"control and workers need different cores; a lab may say shared: true");
 }
 
 static void parse_idle(struct conf *s, const struct conf_node *node, void *out)

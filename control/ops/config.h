@@ -19,6 +19,7 @@
 
 enum {
 	CONFIG_PORTS_MAX = 16,
+	CONFIG_WORKERS_MAX = 32,
 	CONFIG_ADDRS_MAX = 16, // per port
 	CONFIG_ROUTES_MAX = 64, // per port
 	CONFIG_NAME_SIZE = 16, // an interface name and its NUL
@@ -87,7 +88,9 @@ struct config {
 	struct config_port ports[CONFIG_PORTS_MAX];
 	size_t n_ports;
 
-	unsigned control_core, worker_core;
+	unsigned control_core, worker_cores[CONFIG_WORKERS_MAX];
+	size_t n_workers;
+	bool has_shared_cores; // several threads may run on one core: for a lab
 	bool is_idle_sleep; // workers sleep when nothing comes
 	bool has_hugepages;
 	uint32_t memory_mb;

@@ -29,6 +29,33 @@ static void fill_drops(const struct gw *gw, struct rte_tel_data *data)
 		rte_tel_data_add_dict_u64(data, drop_reason_name(i), stats.drops[i]);
 }
 
+static void add_named(struct rte_tel_data *data, const char *area, const char *name, uint64_t value)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s_%s", area, name);
+	rte_tel_data_add_dict_u64(data, key, value);
+}
+
+// The counters that tell how the load is spread, as worker<i>_<name>.
+static void fill_each_worker(const struct gw *gw, struct rte_tel_data *data)
+{
+	struct dp_worker_stats stats;
+
+	for (unsigned i = 0; dp_worker_stats_of(gw->dp, i, &stats); i++) {
+		char area[16];
+
+		snprintf(area, sizeof(area), "worker%u", i);
+		add_named(data, area, "rx_packets", stats.rx_packets);
+		add_named(data, area, "tx_packets", stats.tx_packets);
+		add_named(data, area, "decrypted", stats.decrypted);
+		add_named(data, area, "encrypted", stats.encrypted);
+		add_named(data, area, "flows", stats.flows);
+		add_named(data, area, "handed_off", stats.handed_off);
+		add_named(data, area, "handed_in", stats.handed_in);
+	}
+}
+
 static void fill_worker(const struct gw *gw, struct rte_tel_data *data)
 {
 	static const char *const punts[] = {
@@ -39,8 +66,11 @@ static void fill_worker(const struct gw *gw, struct rte_tel_data *data)
 		[DP_PUNT_P2P] = "punt_p2p",
 	};
 	struct dp_worker_stats stats;
+	struct dp_owner_stats owners;
 
 	dp_worker_stats_get(gw->dp, &stats);
+	dp_owner_stats_get(gw->dp, &owners);
+	rte_tel_data_add_dict_u64(data, "workers", dp_n_workers(gw->dp));
 	rte_tel_data_add_dict_u64(data, "loops", stats.loops);
 	rte_tel_data_add_dict_u64(data, "sleeps", stats.sleeps);
 	rte_tel_data_add_dict_u64(data, "rx_packets", stats.rx_packets);
@@ -48,16 +78,12 @@ static void fill_worker(const struct gw *gw, struct rte_tel_data *data)
 	rte_tel_data_add_dict_u64(data, "decrypted", stats.decrypted);
 	rte_tel_data_add_dict_u64(data, "encrypted", stats.encrypted);
 	rte_tel_data_add_dict_u64(data, "flows", stats.flows);
+	rte_tel_data_add_dict_u64(data, "handed_off", stats.handed_off);
+	rte_tel_data_add_dict_u64(data, "owners_moved", owners.moved);
+	rte_tel_data_add_dict_u64(data, "owners_kept", owners.kept);
 	for (unsigned i = 0; i < DP_PUNT_COUNT; i++)
 		rte_tel_data_add_dict_u64(data, punts[i], stats.punted[i]);
-}
-
-static void add_named(struct rte_tel_data *data, const char *area, const char *name, uint64_t value)
-{
-	char key[64];
-
-	snprintf(key, sizeof(key), "%s_%s", area, name);
-	rte_tel_data_add_dict_u64(data, key, value);
+	fill_each_worker(gw, data);
 }
 
 static void fill_control(const struct gw *gw, struct rte_tel_data *data)
@@ -95,7 +121,7 @@ struct command {
 
 static const struct command commands[] = {
 	{"/sallyport/drops", fill_drops, "Dropped packets by reason. No parameters."},
-	{"/sallyport/worker", fill_worker, "Counters of the worker. No parameters."},
+	{"/sallyport/worker", fill_worker, "Counters of all workers and of each. No parameters."},
 	{"/sallyport/control", fill_control, "Counters of the control core. No parameters."},
 	{"/sallyport/clients", fill_clients, "Clients, flows, policy sets. No parameters."},
 };

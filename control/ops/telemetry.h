@@ -8,7 +8,7 @@ struct gw;
 /**
  * What an operator sees at run time, over DPDK's telemetry socket:
  *   /sallyport/drops    every drop reason of the data plane and its count
- *   /sallyport/worker   the worker's counters
+ *   /sallyport/worker   counters of all workers together, and the main ones of each
  *   /sallyport/control  what became of STUN, handshake and portal messages
  *   /sallyport/clients  number of clients, flows and policy sets
  *

@@ -177,6 +177,7 @@ lab_pages_add() {
 lab_hugepages() {
 	local want=320 free
 	cp "$LAB_TOP/tests/lab/gateway.yaml" gateway.yaml
+	[ -z "${LAB_CORES:-}" ] || sed -i "s/^cores: .*/cores: $LAB_CORES/" gateway.yaml
 	echo "$want" >pages
 	lab_pages_add "$want"
 	free=$(awk '/^HugePages_Free/ {print $2}' /proc/meminfo)

@@ -18,7 +18,7 @@ static const char good[] = "# comment\n"
 			   "    routes:\n"
 			   "      - {to: 0.0.0.0/0, via: 203.0.113.1}\n"
 			   "  - {name: lan, role: lan, device: \"0000:01:00.1\"}\n"
-			   "cores: {control: 2, worker: 3}\n"
+			   "cores: {control: 2, workers: [3, 7]}\n"
 			   "idle: sleep\n"
 			   "hugepages: false\n"
 			   "nat_ports: 2000-3000\n"
@@ -42,7 +42,10 @@ static void accepts(void **)
 	assert_true(config_device_is_vdev(c->ports[0].device));
 	assert_false(config_device_is_vdev(c->ports[1].device));
 	assert_int_equal(c->control_core, 2);
-	assert_int_equal(c->worker_core, 3);
+	assert_int_equal(c->n_workers, 2);
+	assert_int_equal(c->worker_cores[0], 3);
+	assert_int_equal(c->worker_cores[1], 7);
+	assert_false(c->has_shared_cores);
 	assert_true(c->is_idle_sleep);
 	assert_false(c->has_hugepages);
 	assert_int_equal(c->nat_port_first, 2000);
@@ -72,7 +75,12 @@ static void refuses(void **)
 		{PORT "icmp_errors_per_second: 0\n", "g.yaml:3: icmp_errors_per_second"},
 		{PORT "nat_ports: 1-70000\n", "g.yaml:3: nat_ports"},
 		{PORT "cores: {control: 1, worker: 1}\n", "g.yaml:3: cores"},
-		{PORT "cores: {control: 1}\n", "worker"},
+		{PORT "cores: {control: 1}\n", "g.yaml:3: cores: workers"},
+		{PORT "cores: {control: 1, workers: []}\n", "g.yaml:3: cores"},
+		{PORT "cores: {control: 1, workers: [2, 1]}\n", "g.yaml:3: cores: control and"},
+		{PORT "cores: {control: 1, workers: [2, 2]}\n", "g.yaml:3: cores: control and"},
+		{PORT "cores: {control: 1, workers: 2}\n", "g.yaml:3: cores.workers"},
+		{PORT "cores: {control: 1, workers: [2, x]}\n", "g.yaml:3: cores.workers[1]"},
 		{PORT "ports: []\n", "ports"},
 		{"ports:\n  - {name: lan, role: lan, device: net_tap0}\n", "g.yaml:2: ports"},
 		{"ports:\n  - {name: wan, role: dmz, device: net_tap0}\n", "ports[0].role"},
