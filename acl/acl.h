@@ -96,8 +96,8 @@ struct acl_set;
 /**
  * One client's view of a set. Immutable once published; freed after an RCU grace period.
  *
- * A verdict knows nothing of expiry: until control publishes a policy without it, an expired
- * resource still wins the attribution and hides another one that permits the same packet.
+ * A verdict of acl_classify_burst() knows nothing of expiry: until control publishes a policy without
+ * it, an expired resource still wins the attribution. acl_policy_settle() says what is true then.
  */
 struct acl_policy {
 	const struct acl_set *set; // holds a reference
@@ -146,3 +146,14 @@ void acl_classify_burst(
 	const struct acl_key *keys,
 	uint16_t *verdicts,
 	unsigned n);
+
+/**
+ * Takes expiry into account: @return @p verdict if its resource lasts at @p now, else the verdict of
+ * the resources that do. That one walks the set, which is slower, but happens only until control has
+ * published a policy without the expired one. Worker safe.
+ */
+uint16_t acl_policy_settle(
+	const struct acl_policy *policy,
+	const struct acl_key *key,
+	uint16_t verdict,
+	uint64_t now);

@@ -2,6 +2,7 @@
 // Copyright 2026 The Sallyport authors
 
 #include "acl/acl_set.h"
+#include "control/base/cursor.h"
 
 #include <assert.h>
 #include <string.h>
@@ -137,4 +138,87 @@ void acl_classify_burst(
 		set_classify(sets[first], keys + first, verdicts + first, end - first);
 		first = end;
 	}
+}
+
+// Reads the next resource of a canonical form (acl_canon.c). @return whether it permits @p key
+static bool
+resource_permits(struct cursor *c, const struct acl_key *key, enum acl_resource_type *type)
+{
+	struct ip_prefix prefix = {0};
+	struct ip_addr addr =
+		key->family == IP_FAMILY_V4 ? ip_addr_v4(key->addr) : ip_addr_v6(key->addr);
+	const uint8_t *bytes;
+	bool permits;
+	unsigned n;
+
+	cursor_take(c, sizeof(((struct acl_resource *)0)->id));
+	*type = (enum acl_resource_type)cursor_read_u8(c);
+	prefix.addr.family = cursor_read_u8(c);
+	bytes = cursor_take(c, sizeof(prefix.addr.bytes));
+	if (bytes == NULL)
+		return false;
+	memcpy(prefix.addr.bytes, bytes, sizeof(prefix.addr.bytes));
+	prefix.len = cursor_read_u8(c);
+	n = cursor_read_u16(c);
+	permits = n == 0;
+	for (unsigned i = 0; i < n; i++) {
+		uint8_t protocol = cursor_read_u8(c);
+		uint16_t first = cursor_read_u16(c), last = cursor_read_u16(c);
+
+		if (protocol == ACL_PROTOCOL_ICMP)
+			permits = permits || key->class_ == ACL_CLASS_ICMP_ECHO
+				|| key->class_ == ACL_CLASS_ICMP_OTHER;
+		else if (
+			key->class_
+			== (protocol == ACL_PROTOCOL_TCP ? ACL_CLASS_TCP : ACL_CLASS_UDP))
+			permits = permits || (key->port >= first && key->port <= last);
+	}
+	return *type == ACL_RESOURCE_INTERNET
+		|| (permits && prefix.addr.family == key->family
+		    && ip_prefix_contains(&prefix, &addr));
+}
+
+static uint16_t
+policy_walk(const struct acl_policy *policy, const struct acl_key *key, uint64_t now)
+{
+	const struct acl_set *set = policy->set;
+	struct cursor c = cursor_reader(set->bytes, set->bytes_size);
+	uint16_t internet = ACL_VERDICT_PROHIBITED, cidr = ACL_VERDICT_PROHIBITED;
+	uint16_t dns = ACL_VERDICT_PROHIBITED;
+
+	// The order is that of attribution: the last one that permits wins.
+	for (uint32_t i = 0; i < set->n_resources; i++) {
+		enum acl_resource_type type;
+
+		if (!resource_permits(&c, key, &type) || now >= policy->expires_tsc[i])
+			continue;
+		if (type == ACL_RESOURCE_INTERNET)
+			internet = (uint16_t)i;
+		else if (type == ACL_RESOURCE_CIDR)
+			cidr = (uint16_t)i;
+		else
+			dns = (uint16_t)i;
+	}
+	if (internet == ACL_VERDICT_PROHIBITED) {
+		if (cidr == ACL_VERDICT_PROHIBITED || dns == ACL_VERDICT_PROHIBITED)
+			return cidr < dns ? cidr : dns;
+		return cidr > dns ? cidr : dns;
+	}
+	if (prefixes_contain(proxies, RTE_DIM(proxies), key))
+		return dns;
+	return prefixes_contain(blocked, RTE_DIM(blocked), key) ? ACL_VERDICT_UNREACHABLE
+								: internet;
+}
+
+uint16_t acl_policy_settle(
+	const struct acl_policy *policy,
+	const struct acl_key *key,
+	uint16_t verdict,
+	uint64_t now)
+{
+	uint16_t resource = verdict >= ACL_VERDICT_UNREACHABLE ? policy->set->internet : verdict;
+
+	if (resource == ACL_VERDICT_PROHIBITED || now < policy->expires_tsc[resource])
+		return verdict;
+	return policy_walk(policy, key, now);
 }

@@ -30,13 +30,14 @@ struct acl_set {
 	struct rte_acl_ctx *v4, *v6; // NULL: no rules of the family
 	uint16_t internet; // ordinal of the Internet resource, or ACL_VERDICT_PROHIBITED: none
 
+	uint32_t n_resources;
+	uint8_t *bytes; // the canonical form
+	size_t bytes_size;
+
 	// control: rw
 	struct acl_set *next __rte_cache_aligned; // in its bucket
 	uint32_t hash;
 	uint32_t n_refs;
-	uint32_t n_resources;
-	uint8_t *bytes; // the canonical form
-	size_t bytes_size;
 };
 
 /** What rte_acl reads. Both families use the same layout; IPv4 has its address in addr[0]. */

@@ -185,13 +185,13 @@ static bool is_authorized_reply(
 	struct ip_view quote;
 	uint16_t verdict;
 
-	if (policy == NULL || k->fib == NULL || !fib_is_local(k->fib, src))
+	if (policy == NULL || policy->set == NULL || k->fib == NULL || !fib_is_local(k->fib, src))
 		return false;
 	if (ip_view_icmp(view, packet, &quote) == IP_ICMP_ERROR)
 		return true;
 	memcpy(key.addr, src->bytes, sizeof(key.addr));
 	acl_classify_burst(&policy->set, &key, &verdict, 1);
-	return verdict < ACL_VERDICT_UNREACHABLE && rte_rdtsc() < policy->expires_tsc[verdict];
+	return acl_policy_settle(policy, &key, verdict, rte_rdtsc()) < ACL_VERDICT_UNREACHABLE;
 }
 
 // What the host sends to a client: from the tunnel addresses, or an answer of a host that the

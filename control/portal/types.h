@@ -26,12 +26,13 @@
 #define PORTAL_NEVER INT64_MAX
 
 /** Limits of what one message may hold; beyond them the message is refused with an error. */
-#define PORTAL_FRAME_MAX (8U << 20) // bytes of one text message, both ways
+// Bytes of one text message, both ways: an init with 200,000 authorizations is about 30 MB.
+#define PORTAL_FRAME_MAX (64U << 20)
 #define PORTAL_FILTERS_MAX 1024 // per resource
 #define PORTAL_RESOURCES_MAX 16384 // per client init
 #define PORTAL_SITES_MAX 64 // per resource
 #define PORTAL_RELAYS_MAX 64
-#define PORTAL_AUTHORIZATIONS_MAX 131072 // per gateway init
+#define PORTAL_AUTHORIZATIONS_MAX 524288 // per gateway init
 #define PORTAL_CANDIDATES_MAX 256 // per message
 #define PORTAL_CANDIDATE_SIZE 512 // bytes of one line
 #define PORTAL_RESOLVERS_MAX 64

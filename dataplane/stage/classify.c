@@ -23,11 +23,9 @@ void judge_run(struct judge *j, uint64_t now)
 		sets[i] = j->policy[i] != NULL ? j->policy[i]->set : NULL;
 	acl_classify_burst(sets, j->key, j->verdict, j->n);
 	for (unsigned i = 0; i < j->n; i++) {
-		if (j->verdict[i] >= ACL_VERDICT_UNREACHABLE)
-			continue;
-		// Control takes an expired resource out of the set within a second.
-		if (now >= j->policy[i]->expires_tsc[j->verdict[i]])
-			j->verdict[i] = ACL_VERDICT_PROHIBITED;
+		if (j->policy[i] != NULL && j->policy[i]->set != NULL)
+			j->verdict[i] =
+				acl_policy_settle(j->policy[i], &j->key[i], j->verdict[i], now);
 	}
 }
 

@@ -45,6 +45,10 @@ struct update {
 	uint64_t fed, passed;
 	atomic_bool is_stopping __rte_aligned(64);
 
+	bool has_pauses; // measure loops instead of answering
+	unsigned n_pauses;
+	double pause_ms[SAMPLES_MAX]; // how long each loop with a burst took
+
 	uint32_t published_generation; // of the last on_policy()
 	uint32_t n_updates;
 	unsigned n;
@@ -236,6 +240,7 @@ static void wires_empty(struct update *u)
 static void burst_run(struct update *u, bool is_asked)
 {
 	struct bed *bed = u->bed;
+	uint64_t t0;
 
 	bed_round_draw(bed, &u->round, DP_BURST_MAX, BED_CLIENTS, TRAFFIC_SIZE);
 	if (is_asked) {
@@ -244,9 +249,13 @@ static void burst_run(struct update *u, bool is_asked)
 	}
 	bed_round_up(bed, &u->round, BED_TARGET_FLOW);
 	u->fed += bed_feed(bed, &u->round, 0, BED_WAN);
+	t0 = rte_rdtsc();
 	worker_run_once(bed->w, bed_clock(u));
 	if (--bed->w->loops_to_housekeeping == 0)
 		worker_housekeep(bed->w);
+	if (u->has_pauses && u->n_pauses < SAMPLES_MAX)
+		u->pause_ms[u->n_pauses++] =
+			(double)(rte_rdtsc() - t0) * 1e3 / (double)rte_get_tsc_hz();
 	wires_empty(u);
 }
 
@@ -345,6 +354,78 @@ static void run_once(struct update *u, double seconds, struct update_samples *s)
 	s->lost += u->fed - u->passed;
 }
 
+// A whole snapshot (init) --------------------------------------------------------------------------
+
+// Every pair there is, with another expiry: each client gets a new policy.
+static struct portal_authorization *snapshot_make(int64_t expires_at)
+{
+	struct portal_authorization *pairs = calloc(BED_CLIENTS * BED_RESOURCES, sizeof(*pairs));
+	size_t n = 0;
+
+	check(pairs != NULL, "calloc");
+	for (uint8_t r = 0; r < BED_RESOURCES; r++)
+		for (uint32_t slot = 0; slot < BED_CLIENTS; slot++)
+			pairs[n++] = (struct portal_authorization){
+				.client_id = uuid_of(1, slot),
+				.resource_id = uuid_of(2, r),
+				.expires_at = expires_at,
+			};
+	return pairs;
+}
+
+struct snapshot_samples {
+	struct sample_set control, p50, p99, worst;
+	uint64_t lost;
+};
+
+static void snapshot_once(struct update *u, int64_t expires_at, struct snapshot_samples *s)
+{
+	struct portal_authorization *pairs = snapshot_make(expires_at);
+	unsigned lcore = rte_get_next_lcore(-1, 1, 0);
+	uint64_t t0, t1;
+
+	u->fed = u->passed = 0;
+	u->n_pauses = 0;
+	u->has_pauses = true;
+	u->base_tsc = rte_rdtsc();
+	atomic_store(&u->is_stopping, false);
+	check(rte_eal_remote_launch(traffic_main, u, lcore) == 0, "rte_eal_remote_launch");
+	t0 = rte_rdtsc();
+	check(access_retain(u->access, 1, pairs, BED_CLIENTS * BED_RESOURCES) == 0,
+	      "access_retain");
+	t1 = rte_rdtsc();
+	dp_reclaim(u->bed->dp);
+	atomic_store(&u->is_stopping, true);
+	rte_eal_wait_lcore(lcore);
+	u->has_pauses = false;
+	u->bed->now = bed_clock(u);
+	dp_reclaim(u->bed->dp);
+	free(pairs);
+	if (u->n_pauses == 0)
+		return;
+	sample_add(&s->control, (double)(t1 - t0) * 1e3 / (double)rte_get_tsc_hz());
+	sample_add(&s->p50, percentile(u->pause_ms, u->n_pauses, 0.5));
+	sample_add(&s->p99, percentile(u->pause_ms, u->n_pauses, 0.99));
+	sample_add(&s->worst, u->pause_ms[u->n_pauses - 1]);
+	s->lost += u->fed - u->passed;
+}
+
+static void snapshot_run(struct update *u, unsigned runs, struct results *r)
+{
+	struct snapshot_samples s = {0};
+	json_t *result;
+
+	for (unsigned run = 0; run < runs; run++)
+		snapshot_once(u, INT64_C(2000000000) + run, &s);
+	result = result_add(r, "snapshot", "256", BED_CLIENTS, BED_FLOWS_PER_CLIENT);
+	result_samples(result, "control_ms", &s.control);
+	result_samples(result, "p50_ms", &s.p50);
+	result_samples(result, "p99_ms", &s.p99);
+	result_samples(result, "worst_ms", &s.worst);
+	result_number(result, "authorizations", BED_CLIENTS * BED_RESOURCES);
+	json_object_set_new(result, "lost", json_integer((json_int_t)s.lost));
+}
+
 static void report(struct results *r, const struct update_samples *s)
 {
 	json_t *result = result_add(r, "policy_update", "256", BED_CLIENTS, BED_FLOWS_PER_CLIENT);
@@ -373,6 +454,7 @@ void bench_policy_update(struct bed *bed, const struct bench_config *config, str
 	for (unsigned run = 0; run < config->runs; run++)
 		run_once(u, config->update_seconds, &samples);
 	report(r, &samples);
+	snapshot_run(u, config->runs, r);
 	for (uint32_t slot = 0; slot < BED_CLIENTS; slot++)
 		access_policy_free(bed->acl, dp_policy_publish(bed->dp, slot, NULL));
 	access_destroy(u->access);

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 import time
 import uuid
 
@@ -819,6 +820,37 @@ def init(w, _):
     del c.grants[b.id]
 
 
+@test(67, "init with 200,000 authorizations: applied, and no packet is lost meanwhile", ())
+def big_init(w, _):
+    a, gone = resource(NET[4]), resource("10.11.0.0/24")
+    c = w.new(a, gone)
+    w.forwarded(c, udp(c, HOST[4]))
+    w.forwarded(c, udp(c, "10.11.0.1"))
+    del c.grants[gone.id]
+    clients = [str(uuid.uuid4()) for _ in range(10000)]
+    listed = [{"client_id": x, "resource_id": str(uuid.uuid4()), "expires_at": FOREVER} for x in clients for _ in range(20)]
+    done = threading.Event()
+
+    def push():
+        w.init(listed + w.held())
+        w.barrier(c)
+        done.set()
+
+    w.lan.clear()
+    thread = threading.Thread(target=push)
+    thread.start()
+    n = 0
+    while not done.is_set() or n < 100:
+        c.tunnel.send_inner(udp(c, HOST[4]))
+        n += 1
+        time.sleep(0.005)
+        assert n < 20000, "the list was not applied"
+    thread.join()
+    world.wait_until(lambda: len(w.lan.packets()) >= n, LOST_S, f"all of {n} packets on the LAN")
+    w.prohibited(c, udp(c, "10.11.0.1"))
+    return f"{n} packets forwarded meanwhile"
+
+
 @test(68, "portal away: traffic goes on until the expiry; its return reconciles", ())
 def portal_away(w, _):
     a, b, gone = resource(NET[4]), resource("10.10.0.0/24"), resource("10.11.0.0/24")
@@ -962,8 +994,8 @@ def main():
     for name, function, version in TESTS:
         if not any(re.search(p, name) for p in patterns):
             continue
-        with report.group(name):
-            function(w, version)
+        with report.group(name) as notes:
+            notes += filter(None, [function(w, version)])
         for c in list(w.clients.values()):  # their tunnels stay in the gateway until they are rejected
             if c.tunnel is not None and function is not sigterm:
                 for r, _ in list(c.grants.values()):

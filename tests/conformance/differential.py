@@ -146,6 +146,7 @@ class Differential:
 
     def change(self):
         rng = self.rng
+        self.settle_expiries()  # init would bring back what the gateway has forgotten
         fast = rng.choice(self.fasts)
         client = fast.client
         held = [r for r, _ in client.grants.values() if r.id not in self.fence_ids()]
@@ -548,6 +549,9 @@ def main():
         took = d.run()
     except Disagreement as e:
         print(f"# {e}", flush=True)
+        for fast in d.fasts:
+            held = [(r.id[:8], r.kind, r.network and r.network.text, r.filters, e) for r, e in fast.client.grants.values()]
+            print(f"# client {fast.number} holds {held}", flush=True)
         n_wrong = max(1, len(d.wrong))
     grown = increments(before, counters())
     print("# " + ", ".join(f"{v} {k}" for k, v in sorted(d.kinds.items(), key=lambda i: -i[1])))

@@ -209,7 +209,7 @@ class World:
     def barrier(self, client):
         """Returns when the gateway has handled everything that the portal pushed so far."""
         rid, (r, expires) = next(iter(client.grants.items()))
-        client.authorize(oracle.Resource(rid, r.kind, r.network and r.network.text, r.filters), expires)
+        client.authorize(oracle.Resource(rid, r.kind, r.network and r.network.text, r.filters), expires, 60)
 
 
 def packed(address):

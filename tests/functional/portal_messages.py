@@ -21,7 +21,7 @@ from peer.peer import GOODBYE, Tunnel, oracle  # noqa: E402
 from peer.report import Report, telemetry  # noqa: E402
 from peer.scripted_portal import ScriptedPortal  # noqa: E402
 
-MAX_MESSAGE = 8 << 20
+MAX_MESSAGE = 64 << 20
 MISSING = object()
 CLIENT_ICE = {"username": "clnt", "password": "clientpasswordclientpw"}
 GATEWAY_ICE = {"username": "gate", "password": "gatewaypasswordgateway"}
@@ -311,21 +311,21 @@ class Cases:
             self.portal.expect("authorization_created", 5, lambda p: p == {"ref": message["ref"]})
 
     def large(self):
-        with self.group("a message of just under 8 MB is read"):
+        with self.group("a message of just under 64 MB is read"):
             frame = '{"topic":"gateway","event":"large_event","payload":"%s","ref":null}'
             self.portal.text(frame % ("x" * (MAX_MESSAGE - len(frame))))
-            self.log.wait("unknown event ignored event=large_event", 10)
-        with self.group("a message over 8 MB ends the connection with a reason", joins_again=True):
+            self.log.wait("unknown event ignored event=large_event", 30)
+        with self.group("a message over 64 MB ends the connection with a reason", joins_again=True):
             self.portal.text('{"topic":"gateway","event":"init","payload":"%s"}' % ("x" * MAX_MESSAGE))
-            self.log.wait(str(MAX_MESSAGE), 10)
-        with self.group("so do 9 MB in many frames", joins_again=True):
+            self.log.wait(str(MAX_MESSAGE), 30)
+        with self.group("so do 65 MB in many frames", joins_again=True):
             try:
                 self.portal.connection.send_frame(ws.TEXT, '{"x":"', fin=False)
-                for _ in range(9):
+                for _ in range(65):
                     self.portal.connection.send_frame(ws.CONTINUATION, "x" * (1 << 20), fin=False)
             except OSError:
                 pass  # it need not read on
-            self.log.wait(str(MAX_MESSAGE), 10)
+            self.log.wait(str(MAX_MESSAGE), 30)
 
     def closes(self):
         for code in (1000, 1001, 1002, 1011, 1012):

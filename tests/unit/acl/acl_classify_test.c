@@ -345,6 +345,70 @@ static void spec_behaviours(void **)
 	assert_int_equal(n_bad, 0);
 }
 
+// The scenario without resource @skip; @from receives the former place of each.
+static struct scenario scenario_without(const struct scenario *s, size_t skip, size_t *from)
+{
+	struct scenario out = {.name = s->name};
+	size_t n = 0;
+
+	for (size_t i = 0; i < COUNT_OF(s->resources) && s->resources[i].id != 0; i++) {
+		if (i == skip)
+			continue;
+		from[n] = i;
+		out.resources[n++] = s->resources[i];
+	}
+	return out;
+}
+
+static void expired_check(struct acl_registry *registry, const struct scenario *s, size_t skip)
+{
+	uint16_t ordinals[N_RESOURCES_MAX], rest_ordinals[N_RESOURCES_MAX];
+	size_t from[N_RESOURCES_MAX];
+	struct scenario rest = scenario_without(s, skip, from);
+	const struct acl_set *set = scenario_build(registry, s, ordinals);
+	const struct acl_set *rest_set = scenario_build(registry, &rest, rest_ordinals);
+	struct acl_policy *policy =
+		calloc(1, sizeof(*policy) + N_RESOURCES_MAX * sizeof(policy->expires_tsc[0]));
+
+	assert_non_null(policy);
+	policy->set = set;
+	for (size_t i = 0; i < N_RESOURCES_MAX; i++)
+		policy->expires_tsc[i] = i == ordinals[skip] ? 7 : UINT64_MAX;
+	for (size_t k = 0; k < COUNT_OF(s->probes) && s->probes[k].addr != NULL; k++) {
+		struct acl_key key = probe_key(&s->probes[k]);
+		uint16_t got, want;
+
+		acl_classify_burst(&set, &key, &got, 1);
+		assert_int_equal(acl_policy_settle(policy, &key, got, 6), got);
+		acl_classify_burst(&rest_set, &key, &want, 1);
+		for (size_t i = 0; want < ACL_VERDICT_UNREACHABLE; i++) {
+			if (rest_ordinals[i] == want) {
+				want = ordinals[from[i]];
+				break;
+			}
+		}
+		assert_int_equal(acl_policy_settle(policy, &key, got, 7), want);
+	}
+	free(policy);
+	acl_set_put(registry, set);
+	acl_set_put(registry, rest_set);
+}
+
+// With one resource expired, the others decide as if it had never been.
+static void expired_resources_hide_nothing(void **)
+{
+	struct acl_registry *registry = acl_registry_create(SOCKET_ID_ANY);
+
+	assert_non_null(registry);
+	for (size_t i = 0; i < COUNT_OF(scenarios); i++) {
+		const struct scenario *s = &scenarios[i];
+
+		for (size_t r = 0; r < COUNT_OF(s->resources) && s->resources[r].id != 0; r++)
+			expired_check(registry, s, r);
+	}
+	acl_registry_destroy(registry);
+}
+
 static void bad_keys_are_prohibited(void **)
 {
 	static const struct resource all[] = {CIDR(1, "0.0.0.0/0"), INTERNET(1)};
@@ -375,6 +439,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(spec_behaviours),
+		cmocka_unit_test(expired_resources_hide_nothing),
 		cmocka_unit_test(bad_keys_are_prohibited),
 	};
 

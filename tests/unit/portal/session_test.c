@@ -194,7 +194,7 @@ static void serve(struct connection *c)
 
 	send_frame(c, 0x81, JOIN_REPLY, strlen(JOIN_REPLY));
 	if (s->act == ACT_HUGE) {
-		size_t size = 9 << 20;
+		size_t size = 65 << 20;
 		char *huge = malloc(size);
 
 		memset(huge, ' ', size);
@@ -612,7 +612,8 @@ static void huge_message(void **)
 
 	session_start(p, "127.0.0.1");
 	run_until(
-		p, "joined;down;the portal sent a message of more than 8388608 bytes;joined;init;");
+		p,
+		"joined;down;the portal sent a message of more than 67108864 bytes;joined;init;");
 	portal_stop(p, true);
 }
 
