@@ -318,7 +318,7 @@ static bool sessions_ready(struct loadgen *g)
 
 static int run(const struct program *p, struct loadgen *g)
 {
-	if (!lg_arp_resolve(g, 10)) {
+	if (!lg_arp_resolve(g, 30)) {
 		fprintf(stderr, "loadgen: the gateway does not answer ARP\n");
 		return 1;
 	}
