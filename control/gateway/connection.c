@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
-#include "control/gateway/connection.h"
+#include "control/gateway/connection_impl.h"
 
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "control/base/uv_cast.h"
-#include "control/gateway/kernel.h"
-#include "control/path/candidate.h"
+#include "control/gateway/lane.h"
+#include "control/gateway/relay.h"
 
 #include <rte_cycles.h>
 #include <sodium.h>
@@ -21,7 +21,6 @@
 #define NSEC_PER_MS 1000000ull
 
 enum {
-	CREDENTIAL_SIZE = 256, // ufrag and password; the portal's are 4 and 22 characters
 	IDLE_AFTER_S = 20, // without IP packets (spec/connectivity.md 6.1)
 	IDLE_CHECK_S = 5,
 };
@@ -34,31 +33,6 @@ static const struct noise_timing static_timing = {
 	.unanswered_ns = 15 * NOISE_S_NS,
 };
 
-struct credentials {
-	char local_ufrag[CREDENTIAL_SIZE], local_pwd[CREDENTIAL_SIZE];
-	char remote_ufrag[CREDENTIAL_SIZE], remote_pwd[CREDENTIAL_SIZE];
-	uint8_t public_key[NOISE_KEY_SIZE];
-	uint8_t preshared_key[NOISE_KEY_SIZE];
-};
-
-struct connection {
-	struct gw *gw;
-	struct access_client *client;
-	uint32_t slot;
-	uv_timer_t timer;
-
-	bool is_up; // agent and peer exist; the agent only if the portal knows the client
-	struct credentials cred; // of the last time it was up
-	struct tai64n last_timestamp; // the newest that cred.public_key's owner used
-	struct ice_agent *agent;
-	struct noise_peer peer;
-	bool is_idle;
-	uint64_t idle_check; // boot time, ns
-
-	bool has_path;
-	struct ip_endpoint local, remote; // the selected pair
-};
-
 static struct connection *peer_connection(struct noise_peer *peer)
 {
 	void *conn = (char *)peer - offsetof(struct connection, peer);
@@ -66,7 +40,7 @@ static struct connection *peer_connection(struct noise_peer *peer)
 	return conn;
 }
 
-static const char *short_id(const struct connection *conn, char buf[UUID_TEXT_SIZE])
+const char *connection_id(const struct connection *conn, char buf[UUID_TEXT_SIZE])
 {
 	return uuid_format(&conn->client->id, buf);
 }
@@ -101,6 +75,8 @@ static void take_down(struct connection *conn, bool tell_worker)
 	noise_peer_fini(&conn->peer);
 	conn->is_up = false;
 	conn->has_path = false;
+	conn->route = (struct turn_route){0};
+	conn->relay = RELAYS_NONE;
 	conn->is_idle = false;
 	uv_timer_stop(&conn->timer);
 	candidates_hold_forget(conn->gw->hold, &conn->client->id);
@@ -139,7 +115,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void timer_update(struct connection *conn)
+void connection_timer_update(struct connection *conn)
 {
 	uint64_t deadline = noise_peer_deadline(&conn->peer);
 	uint64_t now = gw_now_ns();
@@ -163,44 +139,20 @@ static void fail(struct connection *conn, const char *why)
 {
 	char id[UUID_TEXT_SIZE];
 
-	LOG(INFO, "connection lost client=%s reason=%s", short_id(conn, id), why);
+	LOG(INFO, "connection lost client=%s reason=%s", connection_id(conn, id), why);
 	conn->gw->stats.connections_failed++;
 	take_down(conn, true);
 }
 
-static void path_select(
-	struct connection *conn,
-	const struct ip_endpoint *local,
-	const struct ip_endpoint *remote)
-{
-	struct dp_cmd cmd = {
-		.type = DP_CMD_PATH_SET,
-		.slot = conn->slot,
-		.path_set = {.local = *local, .remote = *remote},
-	};
-	char id[UUID_TEXT_SIZE], from[IP_TEXT_SIZE], to[IP_TEXT_SIZE];
-
-	conn->has_path = true;
-	conn->local = *local;
-	conn->remote = *remote;
-	lane_command(conn->gw->lane, &cmd);
-	LOG(INFO, "path selected client=%s", short_id(conn, id));
-	LOG(DEBUG,
-	    "path client=%s local=%s remote=%s",
-	    short_id(conn, id),
-	    ip_endpoint_format(local, from),
-	    ip_endpoint_format(remote, to));
-}
-
 // Sends what the agent wants sent and acts on its events. The connection may be down afterwards.
-static void pump_ice(struct connection *conn)
+void connection_ice_pump(struct connection *conn)
 {
 	struct ice_transmit transmit;
 	struct ice_event event;
 
 	while (ice_agent_poll_transmit(conn->agent, &transmit)) {
-		lane_send_udp(
-			conn->gw->lane,
+		relay_send(
+			conn->gw,
 			&transmit.local,
 			&transmit.remote,
 			transmit.data,
@@ -209,7 +161,7 @@ static void pump_ice(struct connection *conn)
 	while (ice_agent_poll_event(conn->agent, &event)) {
 		switch (event.type) {
 		case ICE_EVENT_SELECTED_PAIR_CHANGED:
-			path_select(conn, &event.local, &event.remote);
+			connection_path_select(conn, &event.local, &event.remote);
 			break;
 		case ICE_EVENT_FAILED:
 			fail(conn,
@@ -275,7 +227,7 @@ static void noise_act(
 		remote = &conn->remote;
 	}
 	if (local != NULL)
-		lane_send_udp(conn->gw->lane, local, remote, out->bytes, out->size);
+		relay_send(conn->gw, local, remote, out->bytes, out->size);
 }
 
 static void idle_update(struct connection *conn, uint64_t now)
@@ -292,6 +244,7 @@ static void idle_update(struct connection *conn, uint64_t now)
 		return;
 	last = stats.last_rx_tsc > stats.last_tx_tsc ? stats.last_rx_tsc : stats.last_tx_tsc;
 	tsc = rte_rdtsc();
+	connection_relay_note(conn, &stats, tsc - IDLE_CHECK_S * conn->gw->tsc_hz);
 	is_idle = conn->has_path && tsc > last && tsc - last > limit;
 	if (is_idle != conn->is_idle) {
 		conn->is_idle = is_idle;
@@ -309,7 +262,7 @@ static void on_timer(uv_timer_t *timer)
 	if (conn->agent != NULL) {
 		idle_update(conn, now);
 		ice_agent_handle_timeout(conn->agent, now);
-		pump_ice(conn);
+		connection_ice_pump(conn);
 	}
 	if (!conn->is_up)
 		return;
@@ -317,10 +270,10 @@ static void on_timer(uv_timer_t *timer)
 	noise_act(conn, &out, NULL, NULL);
 	noise_output_wipe(&out);
 	if (conn->is_up)
-		timer_update(conn);
+		connection_timer_update(conn);
 }
 
-static bool credentials_set(struct credentials *out, const struct connection_params *params)
+static bool credentials_set(struct connection_credentials *out, const struct connection_params *params)
 {
 	const char *const texts[] = {
 		params->local_ufrag,
@@ -340,7 +293,7 @@ static bool credentials_set(struct credentials *out, const struct connection_par
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		size_t size = strlen(texts[i]);
 
-		if (size == 0 || size >= CREDENTIAL_SIZE)
+		if (size == 0 || size >= CONNECTION_CREDENTIAL_SIZE)
 			return false;
 		memcpy(fields[i], texts[i], size);
 	}
@@ -382,8 +335,6 @@ static int bring_up(struct connection *conn, uint64_t now)
 		.timing = NOISE_TIMING_ICE,
 		.last_timestamp = conn->last_timestamp,
 	};
-	struct ip_addr hosts[KERNEL_HOSTS_MAX];
-	size_t n_hosts;
 	int rc;
 
 	rc = noise_peer_init(&conn->peer, conn->gw->node, now, &config);
@@ -399,9 +350,7 @@ static int bring_up(struct connection *conn, uint64_t now)
 	}
 	conn->is_up = true;
 	conn->idle_check = now + IDLE_AFTER_S * NSEC_PER_S;
-	n_hosts = kernel_wan_addrs(conn->gw->kernel, hosts);
-	for (size_t i = 0; i < n_hosts; i++)
-		connection_host_add(conn, &hosts[i]);
+	connection_locals_add(conn);
 	conn->gw->stats.connections_opened++;
 	return 0;
 
@@ -414,16 +363,16 @@ int connection_upsert(struct connection *conn, const struct connection_params *p
 {
 	struct noise_peer *holder;
 	uint64_t now = gw_now_ns();
-	struct credentials cred;
+	struct connection_credentials cred;
 	int rc;
 
 	if (!credentials_set(&cred, params))
 		return err_set(EINVAL);
 	if (conn->is_up && memcmp(&cred, &conn->cred, sizeof(cred)) == 0) {
 		ice_agent_rearm(conn->agent, now);
-		pump_ice(conn);
+		connection_ice_pump(conn);
 		if (conn->is_up)
-			timer_update(conn);
+			connection_timer_update(conn);
 		sodium_memzero(&cred, sizeof(cred));
 		return conn->is_up ? 0 : err_set(ECONNABORTED);
 	}
@@ -439,8 +388,8 @@ int connection_upsert(struct connection *conn, const struct connection_params *p
 	rc = bring_up(conn, now);
 	if (rc < 0)
 		return err_set(-rc);
-	pump_ice(conn);
-	timer_update(conn);
+	connection_ice_pump(conn);
+	connection_timer_update(conn);
 	return 0;
 }
 
@@ -466,58 +415,8 @@ int connection_static_start(
 		return rc;
 	}
 	conn->is_up = true;
-	timer_update(conn);
+	connection_timer_update(conn);
 	return 0;
-}
-
-void connection_announce(struct connection *conn)
-{
-	struct ice_candidate locals[ICE_LOCALS_MAX];
-	char texts[ICE_LOCALS_MAX][ICE_CANDIDATE_TEXT_SIZE];
-	const char *lines[ICE_LOCALS_MAX];
-	size_t n, n_lines = 0;
-
-	if (!conn->is_up || conn->agent == NULL)
-		return;
-	n = ice_agent_list_locals(conn->agent, locals, ICE_LOCALS_MAX);
-	for (size_t i = 0; i < n; i++) {
-		if (ice_candidate_format(&locals[i], conn->cred.local_ufrag, texts[i]) > 0)
-			lines[n_lines++] = texts[i];
-	}
-	if (n_lines > 0)
-		portal_candidates_send(conn->gw, &conn->client->id, lines, n_lines);
-}
-
-void connection_candidate(struct connection *conn, const char *line, bool is_withdrawn)
-{
-	uint64_t now = gw_now_ns();
-	int rc;
-
-	if (!conn->is_up)
-		return;
-	rc = is_withdrawn ? ice_agent_remove_remote_text(conn->agent, now, line)
-			  : ice_agent_add_remote_text(conn->agent, now, line);
-	if (rc < 0)
-		LOG_LIMITED(DEBUG, "candidate skipped: %s", strerror(-rc));
-	pump_ice(conn);
-	if (conn->is_up)
-		timer_update(conn);
-}
-
-void connection_host_add(struct connection *conn, const struct ip_addr *addr)
-{
-	struct ice_candidate candidate = {
-		.kind = ICE_KIND_HOST,
-		.addr = {.addr = *addr, .port = conn->gw->config->udp_port},
-	};
-	int rc;
-
-	candidate.base = candidate.addr;
-	if (!conn->is_up || conn->agent == NULL)
-		return;
-	rc = ice_agent_add_local(conn->agent, gw_now_ns(), &candidate, false, NULL);
-	if (rc < 0 && rc != -EEXIST)
-		LOG(WARNING, "ice_agent_add_local: %s", strerror(-rc));
 }
 
 void connection_stun(
@@ -536,9 +435,9 @@ void connection_stun(
 	if (agent == NULL)
 		return;
 	conn = ice_agent_user(agent);
-	pump_ice(conn);
+	connection_ice_pump(conn);
 	if (conn->is_up)
-		timer_update(conn);
+		connection_timer_update(conn);
 }
 
 // A handshake that made keys says where a static peer is.
@@ -553,7 +452,7 @@ static void static_path_learn(
 		return;
 	if (!conn->has_path || !ip_endpoint_eq(&conn->remote, remote)
 	    || !ip_endpoint_eq(&conn->local, local))
-		path_select(conn, local, remote);
+		connection_path_select(conn, local, remote);
 }
 
 void connection_moved(
@@ -564,7 +463,7 @@ void connection_moved(
 	if (!conn->is_up || conn->agent != NULL)
 		return;
 	conn->gw->stats.static_moved++;
-	path_select(conn, local, remote);
+	connection_path_select(conn, local, remote);
 }
 
 void connection_handshake(
@@ -586,9 +485,9 @@ void connection_handshake(
 		static_path_learn(conn, &out, local, remote);
 		noise_act(conn, &out, local, remote);
 		if (conn->is_up)
-			timer_update(conn);
+			connection_timer_update(conn);
 	} else if (out.size > 0) {
-		lane_send_udp(gw->lane, local, remote, out.bytes, out.size);
+		relay_send(gw, local, remote, out.bytes, out.size);
 	}
 	noise_output_wipe(&out);
 }
@@ -600,8 +499,8 @@ void connection_keypair_confirmed(struct connection *conn, uint32_t local_index)
 	if (!conn->is_up)
 		return;
 	noise_peer_note_keypair_confirmed(&conn->peer, gw_now_ns(), local_index);
-	timer_update(conn);
-	LOG(DEBUG, "session confirmed client=%s", short_id(conn, id));
+	connection_timer_update(conn);
+	LOG(DEBUG, "session confirmed client=%s", connection_id(conn, id));
 }
 
 void connection_handshake_due(struct connection *conn)
@@ -614,5 +513,5 @@ void connection_handshake_due(struct connection *conn)
 		noise_act(conn, &out, NULL, NULL);
 	noise_output_wipe(&out);
 	if (conn->is_up)
-		timer_update(conn);
+		connection_timer_update(conn);
 }

@@ -8,6 +8,7 @@
 #include "control/base/uv_cast.h"
 #include "control/gateway/connection.h"
 #include "control/gateway/kernel.h"
+#include "control/gateway/relay.h"
 
 #include <rte_cycles.h>
 #include <sodium.h>
@@ -143,6 +144,7 @@ static void on_prepare(uv_prepare_t *prepare)
 	struct gw *gw = prepare->data;
 	bool more = punt_drain(gw);
 
+	relay_pump(gw);
 	dp_reclaim(gw->dp);
 	if (more || !dp_sleep_enter(gw->dp))
 		uv_idle_start(&gw->idle, on_idle);
@@ -184,9 +186,11 @@ static int handles_init(struct gw *gw)
 	uv_check_init(gw->loop, &gw->check);
 	uv_idle_init(gw->loop, &gw->idle);
 	uv_timer_init(gw->loop, &gw->access_timer);
+	uv_timer_init(gw->loop, &gw->relay_timer);
 	uv_timer_init(gw->loop, &gw->housekeeping);
 	uv_timer_init(gw->loop, &gw->shutdown_timer);
 	gw->prepare.data = gw->check.data = gw->idle.data = gw;
+	gw->relay_timer.data = gw;
 	gw->access_timer.data = gw->housekeeping.data = gw->shutdown_timer.data = gw;
 	for (unsigned i = 0; i < 2; i++) {
 		uv_signal_init(gw->loop, &gw->signals[i]);
@@ -227,7 +231,7 @@ static int libraries_init(struct gw *gw)
 	if (gw->node == NULL || gw->stun_mac == NULL || gw->ice == NULL || gw->hold == NULL
 	    || gw->lane == NULL || gw->registry == NULL)
 		return err_set(errno != 0 ? errno : ENOMEM);
-	return 0;
+	return relay_init(gw);
 }
 
 static int access_init(struct gw *gw)
@@ -410,6 +414,7 @@ void gw_stop(struct gw *gw, int exit_code)
 	gw->is_stopping = true;
 	gw->exit_code = exit_code;
 	forget_all(gw);
+	relay_release(gw);
 	uv_timer_stop(&gw->access_timer);
 	if (gw->session != NULL)
 		session_close(gw->session);
@@ -427,6 +432,7 @@ void gw_fini(struct gw *gw)
 	uv_cast_close(&gw->idle);
 	uv_cast_close(&gw->wake);
 	uv_cast_close(&gw->access_timer);
+	uv_cast_close(&gw->relay_timer);
 	uv_cast_close(&gw->housekeeping);
 	uv_cast_close(&gw->shutdown_timer);
 	uv_cast_close(&gw->signals[0]);
@@ -440,6 +446,7 @@ void gw_fini(struct gw *gw)
 	access_destroy(gw->access);
 	candidates_hold_destroy(gw->hold);
 	ice_table_destroy(gw->ice);
+	relay_fini(gw);
 	stun_mac_destroy(gw->stun_mac);
 	noise_node_destroy(gw->node);
 }

@@ -9,6 +9,7 @@
 #include "control/noise/node.h"
 #include "control/ops/config.h"
 #include "control/path/ice_table.h"
+#include "control/path/relays.h"
 #include "control/portal/candidates_hold.h"
 #include "control/portal/gateway_messages.h"
 #include "control/portal/session.h"
@@ -25,7 +26,7 @@
  *   portal session --messages--> portal.c --> access (who may what) --> policies -> workers
  *                                   |
  *                                   +-------> connection.c: ICE agent + WireGuard peer per client
- *   workers --punt--> punt.c --STUN, handshakes--> connection.c --datagrams--> lane.c --> workers
+ *   workers --punt--> punt.c --STUN, handshakes--> connection.c --datagrams--> relay.c --> lane.c --> workers
  *                        +-----frames, tunnel packets----> kernel.c (TAPs, TUN, netlink)
  *
  * Thread-safety: everything here runs on the loop's thread.
@@ -36,6 +37,7 @@ struct kernel;
 /** Counters of the control core, beside those of the workers. */
 struct gw_stats {
 	uint64_t ice[ICE_RX_COUNT];
+	uint64_t turn[TURN_RX_COUNT];
 	uint64_t noise[NOISE_VERDICT_COUNT];
 	uint64_t portal_refused; // messages with a bad field
 	uint64_t authorized; // authorizations granted or refreshed
@@ -54,6 +56,10 @@ struct gw {
 	struct noise_node *node;
 	struct stun_mac *stun_mac;
 	struct ice_table *ice;
+	struct relays *relays;
+	struct ip_endpoint relay_addrs[DP_RELAYS_MAX]; // what the worker knows of them
+	size_t n_relay_addrs;
+	uint64_t relay_deadline; // what relay_timer is armed for
 	struct session *session;
 	struct candidates_hold *hold;
 	struct kernel *kernel;
@@ -65,7 +71,7 @@ struct gw {
 	uv_check_t check;
 	uv_idle_t idle; // keeps the loop awake while there is more to drain
 	uv_poll_t wake; // the workers' eventfd
-	uv_timer_t access_timer;
+	uv_timer_t access_timer, relay_timer;
 	uv_timer_t housekeeping;
 	uv_signal_t signals[2];
 	uv_timer_t shutdown_timer;
@@ -101,6 +107,12 @@ void portal_message(struct gw *gw, const char *event, const json_t *payload);
 void portal_flush_held(struct gw *gw);
 /** Announces or withdraws candidate lines of a client, or holds them while the portal is away. */
 void portal_candidates_send(
+	struct gw *gw,
+	const struct uuid *client_id,
+	const char *const *lines,
+	size_t n_lines);
+/** Withdraws them, with the lines as they were announced. */
+void portal_candidates_withdraw(
 	struct gw *gw,
 	const struct uuid *client_id,
 	const char *const *lines,

@@ -7,6 +7,7 @@
 #include "control/base/log.h"
 #include "control/base/uv_cast.h"
 #include "control/gateway/connection.h"
+#include "control/gateway/relay.h"
 #include "dataplane/stage/ip_view.h"
 #include "kni/mirror.h"
 #include "kni/netlink.h"
@@ -112,6 +113,7 @@ static void fib_publish(struct kernel *k)
 	memcpy(k->hosts, hosts, sizeof(hosts));
 	k->n_hosts = n;
 	LOG(INFO, "wan addresses changed n=%zu", n);
+	relay_hosts_set(k->gw, hosts, n);
 	if (k->gw->access != NULL)
 		access_each(k->gw->access, host_add, k);
 }

@@ -4,6 +4,7 @@
 #include "control/base/log.h"
 #include "control/gateway/connection.h"
 #include "control/gateway/kernel.h"
+#include "control/gateway/relay.h"
 
 #include <string.h>
 
@@ -39,6 +40,7 @@ int gw_tunnel_set(struct gw *gw, const struct ip_addr *v4, const struct ip_addr 
 
 static void handle_init(struct gw *gw, const struct gateway_init *init)
 {
+	relay_list(gw, NULL, 0, init->relays, init->n_relays);
 	tunnel_apply(gw, init);
 	if (access_retain(gw->access, gw_now_ns(), init->authorizations, init->n_authorizations)
 	    < 0)
@@ -68,6 +70,7 @@ static void handle_create_authorization(struct gw *gw, const struct gateway_crea
 		.preshared_key = m->client.preshared_key,
 	};
 	char client_id[UUID_TEXT_SIZE], resource_id[UUID_TEXT_SIZE];
+	struct ip_addr hosts[KERNEL_HOSTS_MAX];
 	struct access_client *client;
 	struct portal_error err;
 	bool is_new;
@@ -75,6 +78,12 @@ static void handle_create_authorization(struct gw *gw, const struct gateway_crea
 
 	if (m->use_iceless) {
 		LOG(WARNING, "authorization without ICE, which we never offered; ignored");
+		return;
+	}
+	// Not answered: the client asks again, when relays are here (spec/connectivity.md 1.2).
+	if (!relay_is_usable(gw) && kernel_wan_addrs(gw->kernel, hosts) == 0) {
+		LOG(WARNING, "authorization not served: neither a relay nor a WAN address");
+		session_send(gw->session, gateway_push_no_relays());
 		return;
 	}
 	is_new = access_by_id(gw->access, &grant.client_id) == NULL;
@@ -159,7 +168,14 @@ static void dispatch(struct gw *gw, const struct gateway_message *m)
 	case GATEWAY_MESSAGE_ACCESS_AUTHORIZATION_EXPIRY_UPDATED:
 		access_expiry_set(gw->access, gw_now_ns(), &m->expiry_updated);
 		break;
-	case GATEWAY_MESSAGE_RELAYS_PRESENCE: // relays: issue "Connected from anywhere"
+	case GATEWAY_MESSAGE_RELAYS_PRESENCE:
+		relay_list(
+			gw,
+			m->relays_presence.disconnected_ids,
+			m->relays_presence.n_disconnected_ids,
+			m->relays_presence.connected,
+			m->relays_presence.n_connected);
+		break;
 	case GATEWAY_MESSAGE_DISCONNECT:
 	case GATEWAY_MESSAGE_IGNORED:
 		break;
@@ -198,6 +214,23 @@ void portal_candidates_send(
 	for (size_t i = 0; i < n_lines; i++) {
 		if (candidates_hold_add(gw->hold, client_id, lines[i]) < 0)
 			LOG_LIMITED(WARNING, "candidate not held: %s", strerror(errno));
+	}
+}
+
+void portal_candidates_withdraw(
+	struct gw *gw,
+	const struct uuid *client_id,
+	const char *const *lines,
+	size_t n_lines)
+{
+	if (session_is_joined(gw->session)
+	    && session_send(
+		    gw->session,
+		    gateway_push_invalidated_ice_candidates(client_id, lines, n_lines)))
+		return;
+	for (size_t i = 0; i < n_lines; i++) {
+		if (candidates_hold_remove(gw->hold, client_id, lines[i]) < 0)
+			LOG_LIMITED(WARNING, "withdrawal not held: %s", strerror(errno));
 	}
 }
 

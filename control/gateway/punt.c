@@ -5,6 +5,8 @@
 #include "control/base/log.h"
 #include "control/gateway/connection.h"
 #include "control/gateway/kernel.h"
+#include "control/gateway/relay.h"
+#include "control/noise/messages.h"
 
 #include <rte_mbuf.h>
 
@@ -60,16 +62,18 @@ static bool endpoints_read(
 
 static void handle_datagram(struct gw *gw, const struct rte_mbuf *m, const struct dp_meta *meta)
 {
-	struct ip_endpoint local = {0}, remote = {0};
-	const uint8_t *payload;
+	struct relay_datagram d = {.size = meta->payload_size};
 
-	if (!endpoints_read(m, meta, &local, &remote))
+	if (!endpoints_read(m, meta, &d.local, &d.remote))
 		return;
-	payload = rte_pktmbuf_mtod_offset(m, const uint8_t *, meta->payload_offset);
-	if (meta->kind == DP_PUNT_STUN)
-		connection_stun(gw, &local, &remote, payload, meta->payload_size);
+	d.data = rte_pktmbuf_mtod_offset(m, const uint8_t *, meta->payload_offset);
+	if (!relay_receive(gw, &d))
+		return;
+	// Looked at again: the worker did not tell what is inside ChannelData.
+	if (noise_msg_type_get(d.data, d.size) == 0)
+		connection_stun(gw, &d.local, &d.remote, d.data, d.size);
 	else
-		connection_handshake(gw, &local, &remote, payload, meta->payload_size);
+		connection_handshake(gw, &d.local, &d.remote, d.data, d.size);
 }
 
 // Authenticated by the worker, so it is from the client in the slot.

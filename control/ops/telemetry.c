@@ -92,6 +92,8 @@ static void fill_control(const struct gw *gw, struct rte_tel_data *data)
 
 	for (unsigned i = 0; i < ICE_RX_COUNT; i++)
 		add_named(data, "ice", ice_rx_name(i), stats->ice[i]);
+	for (unsigned i = 0; i < TURN_RX_COUNT; i++)
+		add_named(data, "turn", turn_rx_name(i), stats->turn[i]);
 	for (unsigned i = 0; i < NOISE_VERDICT_COUNT; i++)
 		add_named(data, "noise", noise_verdict_name(i), stats->noise[i]);
 	rte_tel_data_add_dict_u64(data, "portal_refused", stats->portal_refused);

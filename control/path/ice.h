@@ -171,6 +171,13 @@ void *ice_agent_user(const struct ice_agent *agent);
  * @return number written, at most @p cap
  */
 size_t ice_agent_list_locals(const struct ice_agent *agent, struct ice_candidate *out, size_t cap);
+/**
+ * Lists the remote candidates that the peer announced and did not withdraw, oldest first.
+ * @return number written, at most @p cap
+ */
+size_t ice_agent_list_remotes(const struct ice_agent *agent, struct ice_candidate *out, size_t cap);
+/** @return the kind under which @p addr is known as a remote candidate, ICE_KIND_COUNT if not */
+enum ice_kind ice_agent_remote_kind(const struct ice_agent *agent, const struct ip_endpoint *addr);
 
 /**
  * Adds a signalled remote candidate. Known with a pair: ignored. Known, but its pairs were given

@@ -145,6 +145,24 @@ size_t ice_agent_list_locals(const struct ice_agent *agent, struct ice_candidate
 	return n;
 }
 
+size_t ice_agent_list_remotes(const struct ice_agent *agent, struct ice_candidate *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < agent->n_remotes && n < cap; i++) {
+		if (agent->remotes[i]->is_signalled && !agent->remotes[i]->is_withdrawn)
+			out[n++] = agent->remotes[i]->c;
+	}
+	return n;
+}
+
+enum ice_kind ice_agent_remote_kind(const struct ice_agent *agent, const struct ip_endpoint *addr)
+{
+	const struct ice_remote *remote = ice_remote_find(agent, addr);
+
+	return remote != NULL ? remote->c.kind : ICE_KIND_COUNT;
+}
+
 struct ice_remote *ice_remote_find(const struct ice_agent *agent, const struct ip_endpoint *addr)
 {
 	for (size_t i = 0; i < agent->n_remotes; i++) {
