@@ -15,9 +15,9 @@
 static_assert(CLIENT_HEADROOM >= CONNECTION_HEADROOM, "header fits before a TUN packet");
 static_assert(CLIENT_TAILROOM >= CONNECTION_TAILROOM, "tag fits behind a TUN packet");
 
-static int parts_create(struct client *c, uint64_t now)
+int client_node_create(struct client *c, uint64_t now)
 {
-	const struct noise_node_config node = {
+	const struct noise_node_config config = {
 		.private_key = c->config.private_key,
 		.random = c->ops.random,
 		.random_arg = c->ops_ctx,
@@ -25,11 +25,18 @@ static int parts_create(struct client *c, uint64_t now)
 		.wall_ns = c->config.wall_ns,
 		.n_peers = 64,
 	};
-	uint8_t key[ICE_TABLE_KEY_SIZE];
+	noise_node_destroy(c->node);
+	c->node = noise_node_create(&config);
+	return c->node != NULL ? 0 : -errno;
+}
 
-	c->node = noise_node_create(&node);
-	if (c->node == NULL)
-		return -errno;
+static int parts_create(struct client *c, uint64_t now)
+{
+	uint8_t key[ICE_TABLE_KEY_SIZE];
+	int rc = client_node_create(c, now);
+
+	if (rc < 0)
+		return rc;
 	c->ops.random(c->ops_ctx, key, sizeof(key));
 	c->table = ice_table_create(key);
 	c->mac = stun_mac_create();
@@ -40,7 +47,7 @@ static int parts_create(struct client *c, uint64_t now)
 	if (c->table == NULL || c->mac == NULL || c->resources == NULL || c->gateways == NULL
 	    || c->pending == NULL || c->hold == NULL)
 		return -ENOMEM;
-	return 0;
+	return client_relays_create(c, now);
 }
 
 struct client *client_create(
@@ -63,14 +70,7 @@ struct client *client_create(
 		client_destroy(c);
 		return err_set_null(-rc);
 	}
-	c->env = (struct connection_env){
-		.node = c->node,
-		.mac = c->mac,
-		.table = c->table,
-		.send = ops->udp_send,
-		.random = ops->random,
-		.ctx = ops_ctx,
-	};
+	client_env_init(c);
 	ops->random(ops_ctx, &c->next_number, sizeof(c->next_number));
 	return c;
 }
@@ -87,6 +87,8 @@ void client_destroy(struct client *c)
 	pending_destroy(c->pending);
 	gateways_destroy(c->gateways);
 	resources_destroy(c->resources);
+	relays_destroy(c->relays);
+	free(c->remembered);
 	ice_table_destroy(c->table);
 	stun_mac_destroy(c->mac);
 	noise_node_destroy(c->node);
@@ -115,6 +117,7 @@ static void connection_drop(struct client *c, struct gateway *g)
 {
 	connection_destroy(g->connection);
 	g->connection = NULL;
+	g->relay = RELAYS_NONE;
 	candidates_hold_forget(c->hold, &g->id);
 }
 
@@ -142,7 +145,18 @@ void client_connection_close(struct client *c, uint64_t now, struct gateway *g)
 	connection_drop(c, g);
 }
 
-static void path_log(const struct gateway *g, const char *what)
+// From our end to the gateway's.
+static const char *
+path_kind(const struct client *c, const struct gateway *g, const struct ip_endpoint *local)
+{
+	bool is_relayed = relays_find_relayed(c->relays, local) != RELAYS_NONE;
+
+	if (connection_remote_is_relay(g->connection))
+		return is_relayed ? "relay-to-relay" : "peer-to-relay";
+	return is_relayed ? "relay-to-peer" : "direct";
+}
+
+static void path_log(const struct client *c, const struct gateway *g, const char *what)
 {
 	char id[UUID_TEXT_SIZE], from[IP_TEXT_SIZE], to[IP_TEXT_SIZE];
 	struct ip_endpoint local, remote;
@@ -150,9 +164,10 @@ static void path_log(const struct gateway *g, const char *what)
 	if (!connection_path(g->connection, &local, &remote))
 		return;
 	LOG(NOTICE,
-	    "%s gateway=%s path=direct local=%s remote=%s",
+	    "%s gateway=%s path=%s local=%s remote=%s",
 	    what,
 	    uuid_format(&g->id, id),
+	    path_kind(c, g, &local),
 	    ip_endpoint_format(&local, from),
 	    ip_endpoint_format(&remote, to));
 }
@@ -166,10 +181,10 @@ void client_connection_drain(struct client *c, uint64_t, struct gateway *g)
 		case CONNECTION_EVENT_NONE:
 			return;
 		case CONNECTION_EVENT_ESTABLISHED:
-			path_log(g, "connection established");
+			path_log(c, g, "connection established");
 			break;
 		case CONNECTION_EVENT_PATH_CHANGED:
-			path_log(g, "connection path changed");
+			path_log(c, g, "connection path changed");
 			break;
 		case CONNECTION_EVENT_LOST:
 			client_connection_lose(c, g, reason);
@@ -197,6 +212,42 @@ void client_candidates_signal(
 	}
 }
 
+void client_candidates_withdraw(
+	struct client *c,
+	const struct gateway *g,
+	const char *const *lines,
+	size_t n_lines)
+{
+	enum portal_dialect dialect = c->ops.portal_dialect(c->ops_ctx);
+
+	if (c->ops.portal_send(
+		    c->ops_ctx,
+		    client_push_invalidated_ice_candidates(dialect, &g->id, lines, n_lines)))
+		return;
+	for (size_t i = 0; i < n_lines; i++) {
+		if (candidates_hold_remove(c->hold, &g->id, lines[i]) < 0)
+			LOG_LIMITED(WARNING, "withdrawal lost while the portal is away");
+	}
+}
+
+void client_grants_remember(struct client *c)
+{
+	const struct resource *r;
+	size_t n = 0;
+
+	while (resources_at(c->resources, n) != NULL)
+		n++;
+	free(c->remembered);
+	c->n_remembered = 0;
+	c->remembered = calloc(n + 1, sizeof(*c->remembered));
+	if (c->remembered == NULL)
+		return; // the next packet asks instead
+	for (size_t i = 0; (r = resources_at(c->resources, i)) != NULL; i++) {
+		if (gateways_of(c->gateways, &r->id) != NULL)
+			c->remembered[c->n_remembered++] = r->id;
+	}
+}
+
 static bool is_known_local(const struct client *c, const struct ip_endpoint *local)
 {
 	for (size_t i = 0; i < c->n_locals; i++) {
@@ -209,10 +260,11 @@ static bool is_known_local(const struct client *c, const struct ip_endpoint *loc
 static void
 local_offer(struct client *c, uint64_t now, struct gateway *g, const struct ip_endpoint *local)
 {
+	const struct ice_candidate host = {.kind = ICE_KIND_HOST, .addr = *local};
 	char text[ICE_CANDIDATE_TEXT_SIZE];
 	const char *line = text;
 
-	if (connection_local_add(g->connection, now, local, text) == 0)
+	if (connection_local_add(g->connection, now, &host, false, text) == 0)
 		client_candidates_signal(c, g, &line, 1);
 	client_connection_drain(c, now, g);
 }
@@ -225,6 +277,7 @@ void client_locals_set(
 {
 	char text[IP_TEXT_SIZE];
 
+	c->now = now;
 	if (n_locals > ICE_LOCALS_MAX)
 		n_locals = ICE_LOCALS_MAX;
 	for (size_t i = 0; i < n_locals; i++) {
@@ -239,6 +292,7 @@ void client_locals_set(
 	if (n_locals > 0)
 		memcpy(c->locals, locals, n_locals * sizeof(*locals));
 	c->n_locals = n_locals;
+	client_relays_drain(c, now);
 }
 
 void client_authorization_request(
@@ -270,17 +324,20 @@ void client_authorization_request(
 
 void client_handle_timeout(struct client *c, uint64_t now)
 {
+	c->now = now;
+	relays_handle_timeout(c->relays, now);
 	for (struct gateway *g = gateways_first(c->gateways); g != NULL; g = g->next) {
 		if (g->connection == NULL)
 			continue;
 		connection_handle_timeout(g->connection, now);
 		client_connection_drain(c, now, g);
 	}
+	client_relays_drain(c, now);
 }
 
 uint64_t client_deadline(const struct client *c)
 {
-	uint64_t deadline = CLIENT_NEVER;
+	uint64_t deadline = relays_next_deadline(c->relays);
 
 	for (const struct gateway *g = gateways_first(c->gateways); g != NULL; g = g->next) {
 		uint64_t d =
@@ -292,8 +349,16 @@ uint64_t client_deadline(const struct client *c)
 	return deadline;
 }
 
+void client_relays_release(struct client *c, uint64_t now)
+{
+	c->now = now;
+	relays_release(c->relays, now);
+	client_relays_drain(c, now);
+}
+
 void client_goodbye(struct client *c, uint64_t now)
 {
+	c->now = now;
 	for (struct gateway *g = gateways_first(c->gateways); g != NULL; g = g->next) {
 		gateways_revoke_all(c->gateways, g, NULL);
 		client_connection_close(c, now, g);

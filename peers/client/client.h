@@ -81,6 +81,8 @@ struct client_config {
 	X(TUN_OUT, "tun_out")                                                                      \
 	X(UDP_IN, "udp_in")                                                                        \
 	X(UDP_UNKNOWN, "udp_unknown")                                                              \
+	X(UDP_RELAY_REFUSED, "udp_relay_refused")                                                  \
+	X(UDP_NO_CHANNEL, "udp_no_channel")                                                        \
 	X(UDP_STUN_REFUSED, "udp_stun_refused")                                                    \
 	X(UDP_HANDSHAKE_REFUSED, "udp_handshake_refused")                                          \
 	X(UDP_NO_SESSION, "udp_no_session")                                                        \
@@ -124,6 +126,15 @@ void client_locals_set(
 	uint64_t now,
 	const struct ip_endpoint *locals,
 	size_t n_locals);
+
+/**
+ * The network changed: everything starts over with a new key (client_public_key()), which the
+ * portal has to hear of in a new session. Nobody is told. What was in use is asked for again after the
+ * next init. @return 0, -errno (then the client is of no use any more)
+ */
+[[nodiscard]] int client_reset(struct client *c, uint64_t now, uint64_t wall_ns);
+/** Gives our addresses at the relays back, before the end. */
+void client_relays_release(struct client *c, uint64_t now);
 
 /** A packet of the host. @p buf has CLIENT_HEADROOM before and CLIENT_TAILROOM behind; changed. */
 void client_tun_packet(struct client *c, uint64_t now, uint8_t *buf, size_t size);

@@ -6,6 +6,7 @@
 #include "control/noise/node.h"
 #include "control/path/ice.h"
 #include "control/path/ice_table.h"
+#include "control/path/relays.h"
 #include "control/portal/candidates_hold.h"
 #include "peers/client/client.h"
 #include "peers/client/connection.h"
@@ -14,8 +15,8 @@
 #include "peers/client/resources.h"
 
 /**
- * What client.c (life of the object and its connections), client_portal.c (messages) and
- * client_packets.c (packets) share. Nobody else includes it.
+ * What client.c (life of the object and its connections), client_portal.c (messages),
+ * client_packets.c (packets) and client_relays.c share. Nobody else includes it.
  *
  * Thread-safety: none, one loop.
  */
@@ -27,7 +28,11 @@ struct client {
 	struct noise_node *node;
 	struct stun_mac *mac;
 	struct ice_table *table;
+	struct relays *relays;
 	struct connection_env env;
+	uint64_t now; // of the call that is running
+	struct uuid *remembered; // resources in use before a network reset
+	size_t n_remembered;
 	uint32_t next_number; // of connections, 24 bits
 
 	bool is_up;
@@ -55,6 +60,38 @@ void client_candidates_signal(
 	const struct gateway *g,
 	const char *const *lines,
 	size_t n_lines);
+/** Withdraws them; @p lines as they were signalled. */
+void client_candidates_withdraw(
+	struct client *c,
+	const struct gateway *g,
+	const char *const *lines,
+	size_t n_lines);
+
+/** Makes the node, with a fresh key unless configured, in place of any former one. @return 0, -errno */
+[[nodiscard]] int client_node_create(struct client *c, uint64_t now);
+/** Keeps in mind which resources are served, to ask for them again after the next init. */
+void client_grants_remember(struct client *c);
+
+/** @return 0, -errno */
+[[nodiscard]] int client_relays_create(struct client *c, uint64_t now);
+/** Fills in c->env. */
+void client_env_init(struct client *c);
+/** A list of the portal: drops @p disconnected, adds or refreshes @p connected. */
+void client_relays_apply(
+	struct client *c,
+	uint64_t now,
+	const struct uuid *disconnected,
+	size_t n_disconnected,
+	const struct portal_relay *connected,
+	size_t n_connected);
+/** Chooses a relay for a new connection and adds what relays found out about our addresses. */
+void client_relay_choose(struct client *c, uint64_t now, struct gateway *g);
+/** Binds channels to the gateway's candidates. */
+void client_channels_want(struct client *c, uint64_t now, const struct gateway *g);
+/** Asks the portal for relays. */
+void client_no_relays_send(struct client *c);
+/** Sends and acts on everything that the relays have queued; at the end of each call. */
+void client_relays_drain(struct client *c, uint64_t now);
 /** Something needs @p r: asks the portal if the rules let us. @param why for the log */
 void client_authorization_request(
 	struct client *c,

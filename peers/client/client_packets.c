@@ -99,6 +99,7 @@ void client_tun_packet(struct client *c, uint64_t now, uint8_t *buf, size_t size
 	struct packet_view p;
 	struct gateway *g;
 
+	c->now = now;
 	count(c, CLIENT_COUNTER_TUN_IN);
 	if (packet_parse(&p, buf, size) != PACKET_OK) {
 		count(c, CLIENT_COUNTER_TUN_MALFORMED);
@@ -117,6 +118,7 @@ void client_tun_packet(struct client *c, uint64_t now, uint8_t *buf, size_t size
 		gateway_send(c, now, g, &p, buf);
 	else
 		resource_send(c, now, &p, buf);
+	client_relays_drain(c, now);
 }
 
 // The gateway refuses a packet of ours although the portal let us: it has lost the authorization,
@@ -247,7 +249,7 @@ static void handshake_handle(
 		return;
 	}
 	if (out.size > 0)
-		c->ops.udp_send(c->ops_ctx, local, remote, out.bytes, out.size, 0);
+		c->env.send(c->env.ctx, local, remote, out.bytes, out.size, 0);
 	noise_output_wipe(&out);
 }
 
@@ -274,7 +276,8 @@ static void stun_handle(
 	client_connection_drain(c, now, connection_user(connection));
 }
 
-void client_udp_packet(
+// A datagram that is a peer's, unwrapped if a relay brought it.
+static void peer_datagram(
 	struct client *c,
 	uint64_t now,
 	const struct ip_endpoint *local,
@@ -283,7 +286,6 @@ void client_udp_packet(
 	uint8_t *buf,
 	size_t size)
 {
-	count(c, CLIENT_COUNTER_UDP_IN);
 	if (stun_is_message(buf, size)) {
 		stun_handle(c, now, local, remote, buf, size);
 		return;
@@ -299,4 +301,39 @@ void client_udp_packet(
 		return;
 	}
 	count(c, CLIENT_COUNTER_UDP_UNKNOWN);
+}
+
+void client_udp_packet(
+	struct client *c,
+	uint64_t now,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint8_t ecn,
+	uint8_t *buf,
+	size_t size)
+{
+	struct turn_data data;
+	uint32_t relay;
+	enum turn_rx rx;
+
+	c->now = now;
+	count(c, CLIENT_COUNTER_UDP_IN);
+	rx = relays_handle_packet(c->relays, now, local, remote, buf, size, &relay, &data);
+	switch (rx) {
+	case TURN_RX_NOT_FROM_RELAY:
+	case TURN_RX_OTHER:
+		peer_datagram(c, now, local, remote, ecn, buf, size);
+		break;
+	case TURN_RX_DATA:
+		buf += data.data - buf;
+		peer_datagram(c, now, &data.local, &data.remote, ecn, buf, data.size);
+		break;
+	case TURN_RX_RESPONSE:
+		break;
+	default:
+		count(c, CLIENT_COUNTER_UDP_RELAY_REFUSED);
+		LOG_LIMITED(DEBUG, "relay message refused reason=%s", turn_rx_name(rx));
+		break;
+	}
+	client_relays_drain(c, now);
 }

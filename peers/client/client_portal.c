@@ -153,6 +153,19 @@ static void hold_flush(struct client *c)
 	}
 }
 
+// What was in use before a network reset may have nobody left to send the packet that asks: whoever
+// downloads only waits.
+static void remembered_request(struct client *c, uint64_t now)
+{
+	for (size_t i = 0; i < c->n_remembered; i++) {
+		const struct resource *r = resources_find(c->resources, &c->remembered[i]);
+
+		if (r != NULL && gateways_of(c->gateways, &r->id) == NULL)
+			client_authorization_request(c, now, r, "reset");
+	}
+	c->n_remembered = 0;
+}
+
 static void init_apply(struct client *c, uint64_t now, const struct client_init *init)
 {
 	const struct resource *r;
@@ -169,7 +182,9 @@ static void init_apply(struct client *c, uint64_t now, const struct client_init 
 	}
 	for (size_t i = 0; i < init->n_resources; i++)
 		resource_upsert(c, now, &init->resources[i]);
+	client_relays_apply(c, now, NULL, 0, init->relays, init->n_relays);
 	hold_flush(c);
+	remembered_request(c, now);
 }
 
 // Every candidate goes out again: the gateway may have lost them.
@@ -192,8 +207,6 @@ static int connection_upsert(
 	struct gateway *g,
 	const struct client_authorization_created *auth)
 {
-	char text[ICE_CANDIDATE_TEXT_SIZE];
-
 	if (g->connection != NULL && connection_matches(g->connection, auth)) {
 		candidates_announce(c, g);
 		connection_renew(g->connection, now);
@@ -206,12 +219,16 @@ static int connection_upsert(
 	if (g->connection == NULL)
 		return -errno;
 	for (size_t i = 0; i < c->n_locals; i++) {
-		int rc = connection_local_add(g->connection, now, &c->locals[i], text);
+		const struct ice_candidate host = {.kind = ICE_KIND_HOST, .addr = c->locals[i]};
+		char text[ICE_CANDIDATE_TEXT_SIZE];
+		int rc = connection_local_add(g->connection, now, &host, false, text);
 
 		if (rc < 0 && rc != -EEXIST)
 			LOG(INFO, "local address not used error=\"%s\"", strerror(-rc));
 	}
-	candidates_announce(c, g);
+	client_relay_choose(c, now, g);
+	if (g->connection != NULL)
+		candidates_announce(c, g);
 	return 0;
 }
 
@@ -248,6 +265,12 @@ authorization_apply(struct client *c, uint64_t now, const struct client_authoriz
 	}
 	if (auth->use_iceless) {
 		LOG(WARNING, "authorization needs a path agent, ignored resource=%s", resource);
+		packet_queue_clear(&packets);
+		return;
+	}
+	if (c->n_locals == 0 && relays_pick(c->relays) == RELAYS_NONE) {
+		LOG(WARNING, "authorization not used: no relay resource=%s", resource);
+		client_no_relays_send(c);
 		packet_queue_clear(&packets);
 		return;
 	}
@@ -295,11 +318,14 @@ candidates_apply(struct client *c, uint64_t now, const struct portal_candidates 
 	}
 	for (size_t i = 0; i < list->n_lines; i++)
 		connection_remote_set(g->connection, now, list->lines[i], is_add);
+	if (is_add)
+		client_channels_want(c, now, g);
 	client_connection_drain(c, now, g);
 }
 
 void client_portal_message(struct client *c, uint64_t now, const struct client_message *m)
 {
+	c->now = now;
 	switch (m->type) {
 	case CLIENT_MESSAGE_INIT:
 		init_apply(c, now, &m->init);
@@ -329,7 +355,16 @@ void client_portal_message(struct client *c, uint64_t now, const struct client_m
 		LOG(WARNING, "portal says disconnect");
 		break;
 	case CLIENT_MESSAGE_RELAYS_PRESENCE:
+		client_relays_apply(
+			c,
+			now,
+			m->relays_presence.disconnected_ids,
+			m->relays_presence.n_disconnected_ids,
+			m->relays_presence.connected,
+			m->relays_presence.n_connected);
+		break;
 	case CLIENT_MESSAGE_IGNORED:
 		break;
 	}
+	client_relays_drain(c, now);
 }

@@ -307,12 +307,12 @@ void connection_renew(struct connection *c, uint64_t now)
 int connection_local_add(
 	struct connection *c,
 	uint64_t now,
-	const struct ip_endpoint *host,
+	const struct ice_candidate *given,
+	bool is_cross_family,
 	char text[ICE_CANDIDATE_TEXT_SIZE])
 {
-	const struct ice_candidate given = {.kind = ICE_KIND_HOST, .addr = *host};
 	struct ice_candidate added;
-	int rc = ice_agent_add_local(c->agent, now, &given, false, &added);
+	int rc = ice_agent_add_local(c->agent, now, given, is_cross_family, &added);
 
 	if (rc < 0)
 		return rc;
@@ -320,6 +320,33 @@ int connection_local_add(
 	connection_ice_drain(c, now);
 	rc = ice_candidate_format(&added, c->local_ufrag, text);
 	return rc < 0 ? rc : 0;
+}
+
+int connection_local_remove(
+	struct connection *c,
+	uint64_t now,
+	const struct ice_candidate *gone,
+	char text[ICE_CANDIDATE_TEXT_SIZE])
+{
+	struct ice_candidate removed;
+	int rc = ice_agent_remove_local(c->agent, now, gone->kind, &gone->addr, &removed);
+
+	if (rc < 0)
+		return rc;
+	packet_note(c, now);
+	connection_ice_drain(c, now);
+	rc = ice_candidate_format(&removed, c->local_ufrag, text);
+	return rc < 0 ? rc : 0;
+}
+
+size_t connection_remotes(const struct connection *c, struct ice_candidate *out, size_t cap)
+{
+	return ice_agent_list_remotes(c->agent, out, cap);
+}
+
+bool connection_remote_is_relay(const struct connection *c)
+{
+	return c->has_path && ice_agent_remote_kind(c->agent, &c->remote) == ICE_KIND_RELAY;
 }
 
 bool connection_local_text(

@@ -92,19 +92,35 @@ void connection_renew(struct connection *c, uint64_t now);
 
 /**
  * Adds one of our addresses.
+ * @param is_cross_family see ice_agent_add_local()
  * @param text the candidate to signal
  * @return 0, -EEXIST (known: nothing to signal), -errno
  */
 [[nodiscard]] int connection_local_add(
 	struct connection *c,
 	uint64_t now,
-	const struct ip_endpoint *host,
+	const struct ice_candidate *given,
+	bool is_cross_family,
+	char text[ICE_CANDIDATE_TEXT_SIZE]);
+/**
+ * Removes one that is gone.
+ * @param text as it was signalled, to withdraw it
+ * @return 0, -ENOENT, -errno
+ */
+[[nodiscard]] int connection_local_remove(
+	struct connection *c,
+	uint64_t now,
+	const struct ice_candidate *gone,
 	char text[ICE_CANDIDATE_TEXT_SIZE]);
 /** Writes the text of the @p nth candidate to signal, best first. @return whether there is one */
 bool connection_local_text(
 	const struct connection *c,
 	size_t nth,
 	char text[ICE_CANDIDATE_TEXT_SIZE]);
+/** Lists the candidates of the gateway. @return number written, at most @p cap */
+size_t connection_remotes(const struct connection *c, struct ice_candidate *out, size_t cap);
+/** @return whether the path in use ends at a relayed address of the gateway */
+bool connection_remote_is_relay(const struct connection *c);
 /** Adds or withdraws a candidate of the gateway. Bad ones are logged and left out. */
 void connection_remote_set(struct connection *c, uint64_t now, const char *text, bool is_add);
 

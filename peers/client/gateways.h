@@ -26,6 +26,7 @@ struct gateway {
 	struct uuid id;
 	struct ip_addr ipv4, ipv6; // its tunnel addresses
 	struct connection *connection; // NULL: none; owned by the client
+	uint32_t relay; // of the connection; 0: none
 	struct ip_addr source; // last one that gateways_allows_source() accepted
 	uint64_t source_generation;
 };

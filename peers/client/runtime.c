@@ -3,7 +3,9 @@
 
 #include "peers/client/runtime.h"
 
+#include "control/base/err.h"
 #include "control/base/log.h"
+#include "control/base/uv_cast.h"
 #include "peers/client/runtime_impl.h"
 
 #include <sodium.h>
@@ -19,6 +21,7 @@
 enum {
 	TUN_BUDGET = 128, // packets per turn, so that neither direction starves the other
 	UDP_BUDGET = 4, // batches per turn
+	RESET_DELAY_MS = 200, // between the last change of addresses and the reset
 };
 
 static uint64_t clock_ns(clockid_t id)
@@ -52,7 +55,8 @@ void runtime_turn_end(struct runtime *r)
 	uint64_t deadline, now, wait_ms = 0;
 
 	host_flush(r);
-	sockets_flush(r->sockets);
+	if (r->sockets != NULL)
+		sockets_flush(r->sockets);
 	if (r->is_stopping)
 		return;
 	if (client_is_up(r->client) && !r->was_up) {
@@ -155,6 +159,56 @@ static void on_udp_v6(uv_poll_t *poll, int, int)
 	on_udp(poll->data, IP_FAMILY_V6);
 }
 
+static int poll_start(struct runtime *r, uv_poll_t *poll, int fd, uv_poll_cb cb)
+{
+	int rc;
+
+	if (fd < 0)
+		return 0;
+	rc = uv_poll_init(&r->loop, poll, fd);
+	poll->data = r;
+	return rc < 0 ? rc : uv_poll_start(poll, UV_READABLE, cb);
+}
+
+static void on_udp_poll_closed(uv_handle_t *handle)
+{
+	free(handle);
+}
+
+static void udp_polls_stop(struct runtime *r)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		if (r->udp_polls[i] != NULL)
+			uv_close(uv_cast_handle(r->udp_polls[i]), on_udp_poll_closed);
+		r->udp_polls[i] = NULL;
+	}
+}
+
+static int udp_polls_start(struct runtime *r)
+{
+	static const enum ip_family families[] = {IP_FAMILY_V4, IP_FAMILY_V6};
+	static const uv_poll_cb cbs[] = {on_udp_v4, on_udp_v6};
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = sockets_fd(r->sockets, families[i]), rc;
+		uv_poll_t *poll;
+
+		if (fd < 0)
+			continue;
+		poll = calloc(1, sizeof(*poll));
+		if (poll == NULL)
+			return err_set(ENOMEM);
+		rc = poll_start(r, poll, fd, cbs[i]);
+		if (poll->loop != NULL)
+			r->udp_polls[i] = poll;
+		else
+			free(poll);
+		if (rc < 0)
+			return err_set(-rc);
+	}
+	return 0;
+}
+
 static void local_collect(void *ctx, const struct ip_addr *addr)
 {
 	struct runtime *r = ctx;
@@ -164,17 +218,70 @@ static void local_collect(void *ctx, const struct ip_addr *addr)
 		r->locals[r->n_locals++] = (struct ip_endpoint){.addr = *addr, .port = port};
 }
 
-static void locals_refresh(struct runtime *r)
+static bool is_listed(const struct ip_endpoint *list, size_t n, const struct ip_endpoint *wanted)
 {
+	for (size_t i = 0; i < n; i++) {
+		if (ip_endpoint_eq(&list[i], wanted))
+			return true;
+	}
+	return false;
+}
+
+// Lists our addresses. @return whether one that we had is gone, or the first ones are here
+static bool locals_list(struct runtime *r)
+{
+	struct ip_endpoint former[RUNTIME_LOCALS_MAX];
+	size_t n_former = r->n_locals;
 	int rc;
 
+	memcpy(former, r->locals, sizeof(former));
 	r->n_locals = 0;
 	rc = netlink_addrs_list(r->netlink, tun_ifindex(r->tun), local_collect, r);
 	if (rc < 0) {
 		LOG(WARNING, "addresses not listed error=\"%s\"", strerror(-rc));
+		return false;
+	}
+	for (size_t i = 0; i < n_former; i++) {
+		if (!is_listed(r->locals, r->n_locals, &former[i]))
+			return true;
+	}
+	return n_former == 0 && r->n_locals > 0;
+}
+
+static void network_reset(struct runtime *r)
+{
+	struct sockets *fresh;
+
+	uv_timer_stop(&r->reset);
+	udp_polls_stop(r);
+	sockets_flush(r->sockets);
+	// The port is free for the new ones.
+	sockets_destroy(r->sockets);
+	r->sockets = NULL;
+	fresh = sockets_create(TUN_SOCKET_MARK);
+	if (fresh == NULL) {
+		LOG(ERR, "UDP sockets not opened error=\"%s\"", strerror(errno));
+		runtime_stop(r, EXIT_FAILURE);
 		return;
 	}
+	r->sockets = fresh;
+	if (udp_polls_start(r) < 0 || client_reset(r->client, r->now, clock_ns(CLOCK_REALTIME)) < 0) {
+		LOG(ERR, "network reset failed error=\"%s\"", strerror(errno));
+		runtime_stop(r, EXIT_FAILURE);
+		return;
+	}
+	locals_list(r);
 	client_locals_set(r->client, r->now, r->locals, r->n_locals);
+	runtime_portal_restart(r);
+}
+
+static void on_reset(uv_timer_t *timer)
+{
+	struct runtime *r = timer->data;
+
+	runtime_turn_begin(r);
+	network_reset(r);
+	runtime_turn_end(r);
 }
 
 static void on_monitor(uv_poll_t *poll, int, int)
@@ -182,8 +289,12 @@ static void on_monitor(uv_poll_t *poll, int, int)
 	struct runtime *r = poll->data;
 
 	runtime_turn_begin(r);
-	if (netlink_monitor_drain(r->monitor))
-		locals_refresh(r);
+	if (netlink_monitor_drain(r->monitor)) {
+		if (locals_list(r))
+			uv_timer_start(&r->reset, on_reset, RESET_DELAY_MS, 0);
+		else if (!uv_is_active(uv_cast_handle(&r->reset)))
+			client_locals_set(r->client, r->now, r->locals, r->n_locals);
+	}
 	runtime_turn_end(r);
 }
 
@@ -242,7 +353,10 @@ static void counters_log(const struct runtime *r)
 			    client_counter_name(i),
 			    (unsigned long long)client_counter_get(r->client, i));
 	}
-	LOG(NOTICE, "counter udp_not_sent=%llu", (unsigned long long)sockets_dropped(r->sockets));
+	if (r->sockets != NULL)
+		LOG(NOTICE,
+		    "counter udp_not_sent=%llu",
+		    (unsigned long long)sockets_dropped(r->sockets));
 }
 
 static void on_signal(uv_signal_t *signal, int number)
@@ -251,7 +365,8 @@ static void on_signal(uv_signal_t *signal, int number)
 
 	switch (number) {
 	case SIGHUP:
-		LOG(WARNING, "network reset by SIGHUP is not supported yet, ignored");
+		if (!r->is_stopping)
+			uv_timer_start(&r->reset, on_reset, 0, 0);
 		return;
 	case SIGUSR1:
 		counters_log(r);
@@ -284,10 +399,12 @@ void runtime_stop(struct runtime *r, int status)
 	r->status = status;
 	runtime_turn_begin(r);
 	client_goodbye(r->client, r->now);
-	sockets_flush(r->sockets);
+	client_relays_release(r->client, r->now);
+	if (r->sockets != NULL)
+		sockets_flush(r->sockets);
 	handle_close(&r->tun_poll);
-	handle_close(&r->v4_poll);
-	handle_close(&r->v6_poll);
+	udp_polls_stop(r);
+	handle_close(&r->reset);
 	handle_close(&r->monitor_poll);
 	handle_close(&r->timer);
 	handle_close(&r->partition);
@@ -301,17 +418,6 @@ void runtime_stop(struct runtime *r, int status)
 		session_close(r->session);
 }
 
-static int poll_start(struct runtime *r, uv_poll_t *poll, int fd, uv_poll_cb cb)
-{
-	int rc;
-
-	if (fd < 0)
-		return 0;
-	rc = uv_poll_init(&r->loop, poll, fd);
-	poll->data = r;
-	return rc < 0 ? rc : uv_poll_start(poll, UV_READABLE, cb);
-}
-
 static int handles_start(struct runtime *r)
 {
 	static const int numbers[RUNTIME_SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
@@ -319,6 +425,8 @@ static int handles_start(struct runtime *r)
 
 	uv_timer_init(&r->loop, &r->timer);
 	uv_timer_init(&r->loop, &r->partition);
+	uv_timer_init(&r->loop, &r->reset);
+	r->reset.data = r;
 	r->timer.data = r;
 	r->partition.data = r;
 	for (unsigned i = 0; i < RUNTIME_SIGNALS; i++) {
@@ -330,9 +438,7 @@ static int handles_start(struct runtime *r)
 	if (rc == 0)
 		rc = poll_start(r, &r->tun_poll, tun_fd(r->tun), on_tun);
 	if (rc == 0)
-		rc = poll_start(r, &r->v4_poll, sockets_fd(r->sockets, IP_FAMILY_V4), on_udp_v4);
-	if (rc == 0)
-		rc = poll_start(r, &r->v6_poll, sockets_fd(r->sockets, IP_FAMILY_V6), on_udp_v6);
+		rc = udp_polls_start(r);
 	if (rc == 0)
 		rc = poll_start(r, &r->monitor_poll, netlink_fd(r->monitor), on_monitor);
 	if (rc == 0)
@@ -422,7 +528,8 @@ int runtime_run(const struct config *config)
 	if (rc == 0)
 		rc = runtime_portal_start(r);
 	if (rc == 0) {
-		locals_refresh(r);
+		locals_list(r);
+		client_locals_set(r->client, r->now, r->locals, r->n_locals);
 		uv_run(&r->loop, UV_RUN_DEFAULT);
 	} else if (r->client != NULL) {
 		runtime_stop(r, EXIT_FAILURE);

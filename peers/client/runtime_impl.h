@@ -31,13 +31,16 @@ enum {
 struct runtime {
 	const struct config *config;
 	uv_loop_t loop;
-	uv_poll_t tun_poll, v4_poll, v6_poll, monitor_poll;
+	uv_poll_t tun_poll, monitor_poll;
+	uv_poll_t *udp_polls[2]; // of the sockets, IPv4 and IPv6; NULL: none
 	uv_timer_t timer, partition;
+	uv_timer_t reset; // the network has changed; waits until it is quiet
 	uv_signal_t signals[RUNTIME_SIGNALS];
 	struct tun *tun;
 	struct netlink *netlink, *monitor;
 	struct sockets *sockets;
 	struct session *session; // NULL: none, or gone
+	unsigned n_dropped; // sessions that have yet to end
 	char portal_host[LOGIN_HOST_SIZE];
 	uint16_t portal_port;
 	uv_getaddrinfo_t resolve;
@@ -61,6 +64,8 @@ void runtime_turn_end(struct runtime *r);
 /** Says goodbye everywhere and lets the loop end. Idempotent. */
 void runtime_stop(struct runtime *r, int status);
 
+/** Drops the session, if any, and starts one with the client's present key. */
+void runtime_portal_restart(struct runtime *r);
 /** Starts the session. @return 0, -errno after logging why */
 [[nodiscard]] int runtime_portal_start(struct runtime *r);
 /** The portal was away for too long. */

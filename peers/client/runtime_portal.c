@@ -134,7 +134,24 @@ static void on_closed(void *ctx)
 {
 	struct runtime *r = ctx;
 
-	r->session = NULL;
+	// A session that was dropped for a new one ends later than that begins.
+	if (r->n_dropped > 0)
+		r->n_dropped--;
+	else
+		r->session = NULL;
+}
+
+void runtime_portal_restart(struct runtime *r)
+{
+	if (r->session != NULL) {
+		r->n_dropped++;
+		session_destroy(r->session);
+		r->session = NULL;
+	}
+	if (runtime_portal_start(r) < 0)
+		runtime_stop(r, EXIT_FAILURE);
+	else if (r->config->max_partition_ms > 0)
+		uv_timer_start(&r->partition, runtime_on_partition, r->config->max_partition_ms, 0);
 }
 
 static int portal_locate(struct runtime *r, const struct login_params *login)
