@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
-#include "control/gateway/connection_impl.h"
-
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "control/base/uv_cast.h"
+#include "control/gateway/connection_impl.h"
 #include "control/gateway/lane.h"
 #include "control/gateway/relay.h"
 
@@ -152,11 +151,7 @@ void connection_ice_pump(struct connection *conn)
 
 	while (ice_agent_poll_transmit(conn->agent, &transmit)) {
 		relay_send(
-			conn->gw,
-			&transmit.local,
-			&transmit.remote,
-			transmit.data,
-			transmit.size);
+			conn->gw, &transmit.local, &transmit.remote, transmit.data, transmit.size);
 	}
 	while (ice_agent_poll_event(conn->agent, &event)) {
 		switch (event.type) {
@@ -273,7 +268,8 @@ static void on_timer(uv_timer_t *timer)
 		connection_timer_update(conn);
 }
 
-static bool credentials_set(struct connection_credentials *out, const struct connection_params *params)
+static bool
+credentials_set(struct connection_credentials *out, const struct connection_params *params)
 {
 	const char *const texts[] = {
 		params->local_ufrag,

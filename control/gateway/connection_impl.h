@@ -14,7 +14,8 @@
  */
 
 enum {
-	CONNECTION_CREDENTIAL_SIZE = 256, // ufrag and password; the portal's are 4 and 22 characters
+	CONNECTION_CREDENTIAL_SIZE =
+		256, // ufrag and password; the portal's are 4 and 22 characters
 };
 
 struct connection_credentials {

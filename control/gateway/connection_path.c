@@ -37,8 +37,7 @@ static void path_publish(struct connection *conn)
 
 	// Without a channel there is no way until CHANNEL_UP tells of one.
 	if (is_relayed(conn, &conn->local)
-	    && relays_route(conn->gw->relays, gw_now_ns(), &conn->local, &conn->remote, &route)
-		    < 0)
+	    && relays_route(conn->gw->relays, gw_now_ns(), &conn->local, &conn->remote, &route) < 0)
 		route = (struct turn_route){0};
 	if (endpoint_routes_are_equal(&route, &conn->route))
 		return;

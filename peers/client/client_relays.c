@@ -188,11 +188,8 @@ local_withdraw(struct client *c, uint64_t now, struct gateway *g, const struct i
 	client_connection_drain(c, now, g);
 }
 
-static void gateway_event(
-	struct client *c,
-	uint64_t now,
-	struct gateway *g,
-	const struct relays_event *event)
+static void
+gateway_event(struct client *c, uint64_t now, struct gateway *g, const struct relays_event *event)
 {
 	struct lines lines = {.n = 0};
 

@@ -265,7 +265,8 @@ static void network_reset(struct runtime *r)
 		return;
 	}
 	r->sockets = fresh;
-	if (udp_polls_start(r) < 0 || client_reset(r->client, r->now, clock_ns(CLOCK_REALTIME)) < 0) {
+	if (udp_polls_start(r) < 0
+	    || client_reset(r->client, r->now, clock_ns(CLOCK_REALTIME)) < 0) {
 		LOG(ERR, "network reset failed error=\"%s\"", strerror(errno));
 		runtime_stop(r, EXIT_FAILURE);
 		return;
