@@ -12,6 +12,8 @@
 
 /** How long a gateway may take before its client hears "offline". */
 #define ANSWER_TIMEOUT_MS 15000
+/** Gateways say something every 10 s; later they are the last choice. */
+#define SILENT_MS 15000
 /** Authorizations always end; without a policy's or token's limit after this. */
 #define AUTHORIZATION_LIFETIME_S (7 * 24 * 3600)
 /** Ingest tokens outlive their authorization, for late uploads. */
@@ -102,28 +104,37 @@ static bool is_connected_to(const json_t *connected, const struct channel *gatew
 	return false;
 }
 
-// Picks at random among the site's compatible gateways, those the client is connected to first.
+// How much a gateway is preferred: one that stopped talking is probably dead although its connection
+// is not known to be (its peers notice by themselves, and ask again); then one that the client knows.
+static unsigned gateway_rank(const struct channel *ch, const json_t *connected, struct instant now)
+{
+	bool is_silent = ch->heard_ms + SILENT_MS < now.mono_ms;
+
+	return (is_silent ? 0 : 2) + (is_connected_to(connected, ch) ? 1 : 0);
+}
+
+// Picks at random among the most preferred of the site's compatible gateways.
 static struct channel *pick_gateway(
 	struct channel *client,
 	const struct policy_resource *resource,
 	const json_t *connected,
+	struct instant now,
 	const char **reason)
 {
 	struct portal *p = client->portal;
 	struct channel *picked = NULL;
-	bool is_picked_connected = false;
+	unsigned picked_rank = 0;
 	uint32_t n = 0;
 	struct channel *ch;
 
 	*reason = "offline";
 	TAILQ_FOREACH(ch, &p->channels, link) {
 		const struct policy_gateway *gateway;
-		bool is_connected;
+		unsigned rank;
 		uint32_t dice;
 
 		if (ch->kind != CHANNEL_GATEWAY || !ch->is_joined || ch->close_code != 0)
 			continue;
-		is_connected = is_connected_to(connected, ch);
 		gateway = portal_gateway_of(p, ch->device);
 		if (gateway == NULL || gateway->site != resource->site)
 			continue;
@@ -134,15 +145,16 @@ static struct channel *pick_gateway(
 				*reason = "version_mismatch";
 			continue;
 		}
-		if (is_picked_connected && !is_connected)
+		rank = gateway_rank(ch, connected, now);
+		if (picked != NULL && rank < picked_rank)
 			continue;
-		if (is_connected && !is_picked_connected)
+		if (rank > picked_rank)
 			n = 0;
 		// Reservoir of one: the n-th candidate replaces the pick with probability 1/n.
 		p->random(&dice, sizeof(dice));
 		if (dice % ++n == 0)
 			picked = ch;
-		is_picked_connected = is_connected;
+		picked_rank = rank;
 	}
 	return picked;
 }
@@ -431,7 +443,7 @@ void authorize_request(
 		     verdict == POLICY_VERDICT_FORBIDDEN ? "forbidden" : "not_found");
 		return;
 	}
-	gateway = pick_gateway(client, resource, connected_gateway_ids, &reason);
+	gateway = pick_gateway(client, resource, connected_gateway_ids, now, &reason);
 	if (gateway == NULL) {
 		fail(client, resource_id, reason);
 		return;

@@ -265,6 +265,7 @@ void channel_receive(struct channel *ch, const char *text, size_t size, struct i
 	json_t *payload;
 	json_t *ref;
 
+	ch->heard_ms = now.mono_ms;
 	if (ch->close_code != 0)
 		return;
 	portal_tick(ch->portal, now);

@@ -90,6 +90,7 @@ struct channel {
 	bool has_iceless;
 	bool is_dirty;
 	uint16_t close_code; // 0: stays open
+	int64_t heard_ms; // monotonic, when the peer last said something; 0: never
 	char public_key[FORMULA_KEY_TEXT_SIZE];
 	struct agent agent;
 	struct policy_token token; // the one it came with

@@ -159,6 +159,38 @@ nat_start_relay() {
 	wait_for 10 log_more "relay$1.log" 'joined' "$before"
 }
 
+# nat_start_gateway2: another gateway of the site, in a namespace of its own on the same wires.
+nat_start_gateway2() {
+	local before starts
+	[ -e /run/netns/gateway2 ] || nat_ns gateway2
+	sed -e 's|net_tap0,iface=wire-wan|net_tap0,iface=wire-wan2|' -e 's|net_tap1,iface=wire-lan|net_tap1,iface=wire-lan2|' \
+		-e 's|203.0.113.10/24|203.0.113.11/24|' -e 's|2001:db8:113::10/64|2001:db8:113::11/64|' \
+		-e 's|192.0.2.1/24|192.0.2.2/24|' -e 's|2001:db8:2::1/64|2001:db8:2::2/64|' \
+		-e 's|^hugepages: .*|hugepages: false|' gateway.yaml >gateway2.yaml
+	echo 'file_prefix: sallyport2' >>gateway2.yaml
+	before=$(log_count gateway2.log 'portal joined')
+	starts=$(log_count gateway2.log 'data plane up')
+	FIREZONE_API_URL=$PORTAL_URL FIREZONE_TOKEN=gateway2-token FIREZONE_ID=lab-gateway-2 FIREZONE_NAME=gw-2 \
+		ip netns exec gateway2 "$LAB_BUILD/control/gateway/sallyport-gateway" --log-level info --config gateway2.yaml >>gateway2.log 2>&1 &
+	gateway2_pid=$!
+	wait_for 20 log_more gateway2.log 'data plane up' "$starts" || return 1
+	nat_wire2 wire-wan2 internet wan && nat_wire2 wire-lan2 lan lan || return 1
+	wait_for 20 log_more gateway2.log 'portal joined' "$before"
+}
+
+# lab_wire, from the other namespace and with another MAC.
+nat_wire2() {
+	ip -n gateway2 link set "$1" netns "$2" || return 1
+	ip -n "$2" link set "$1" address "02:00:00:00:02:$((RANDOM % 90 + 10))" || return 1
+	ip -n "$2" link set "$1" master "$3" || return 1
+	ip -n "$2" link set "$1" up
+}
+
+# fetch URL SHA256 MAX_GAP_MS [RATE]: downloads in the client, see fetch.py.
+fetch() {
+	in_ns client /usr/bin/python3 "$LAB_TOP/tests/lab/fetch.py" "$@"
+}
+
 # path_now: how the client reaches the gateway, e.g. direct or relay-to-peer.
 path_now() {
 	grep -o ' path=[a-z-]*' client.log | tail -n 1 | cut -d = -f 2
