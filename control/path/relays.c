@@ -130,8 +130,12 @@ relay_remove(struct relays *relays, uint64_t now, size_t index, enum turn_failur
 {
 	struct relay relay = relays->all[index];
 
-	// Its datagrams are not sent any more; the withdrawals are what is wanted.
+	// The relay has to hear of it: with other credentials the same sockets would be refused.
 	turn_allocation_release(relay.allocation, now);
+	while (relays->n_farewells < RELAYS_FAREWELLS_MAX
+	       && turn_allocation_poll_transmit(
+		       relay.allocation, &relays->farewells[relays->n_farewells]))
+		relays->n_farewells++;
 	pump(relays, &relay);
 	lost_add(relays, &relay, failure);
 	turn_allocation_destroy(relay.allocation);
@@ -330,6 +334,13 @@ uint64_t relays_next_deadline(const struct relays *relays)
 
 bool relays_poll_transmit(struct relays *relays, struct turn_transmit *out)
 {
+	// Before what a successor wants to send.
+	if (relays->next_farewell < relays->n_farewells) {
+		*out = relays->farewells[relays->next_farewell++];
+		return true;
+	}
+	relays->next_farewell = 0;
+	relays->n_farewells = 0;
 	for (size_t i = 0; i < relays->n; i++) {
 		if (turn_allocation_poll_transmit(relays->all[i].allocation, out))
 			return true;

@@ -14,6 +14,8 @@
  * portal's lists and the allocations' ends, relays_use.c serves the connections.
  */
 
+#define RELAYS_FAREWELLS_MAX 8
+
 struct relay {
 	uint32_t handle;
 	uint8_t id[RELAYS_ID_SIZE];
@@ -35,6 +37,8 @@ struct relays {
 	size_t n_events;
 	size_t cap_events;
 	size_t first_event;
+	struct turn_transmit farewells[RELAYS_FAREWELLS_MAX]; // of relays that were removed
+	size_t n_farewells, next_farewell;
 };
 
 /** Passes on all events and drops the relays that failed. */

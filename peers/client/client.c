@@ -172,7 +172,27 @@ static void path_log(const struct client *c, const struct gateway *g, const char
 	    ip_endpoint_format(&remote, to));
 }
 
-void client_connection_drain(struct client *c, uint64_t, struct gateway *g)
+// A gateway that died under traffic: asks for another one without waiting for a packet, since
+// whoever downloads sends none. Only for what worked before, so that this ends.
+static void lost_replace(struct client *c, uint64_t now, struct gateway *g, const char *reason)
+{
+	enum {
+		REPLACED_MAX = 16
+	};
+	bool was_busy = connection_is_busy(g->connection);
+	const struct resource *lost[REPLACED_MAX], *r;
+	size_t n = 0;
+
+	for (size_t i = 0; (r = resources_at(c->resources, i)) != NULL && n < REPLACED_MAX; i++) {
+		if (gateways_of(c->gateways, &r->id) == g)
+			lost[n++] = r;
+	}
+	client_connection_lose(c, g, reason);
+	for (size_t i = 0; i < n && was_busy; i++)
+		client_authorization_request(c, now, lost[i], "lost");
+}
+
+void client_connection_drain(struct client *c, uint64_t now, struct gateway *g)
 {
 	const char *reason = "";
 
@@ -187,7 +207,7 @@ void client_connection_drain(struct client *c, uint64_t, struct gateway *g)
 			path_log(c, g, "connection path changed");
 			break;
 		case CONNECTION_EVENT_LOST:
-			client_connection_lose(c, g, reason);
+			lost_replace(c, now, g, reason);
 			break;
 		}
 	}

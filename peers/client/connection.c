@@ -487,6 +487,11 @@ bool connection_is_established(const struct connection *c)
 	return c->is_established;
 }
 
+bool connection_is_busy(const struct connection *c)
+{
+	return c->is_established && !c->is_idle;
+}
+
 bool connection_path(
 	const struct connection *c,
 	struct ip_endpoint *local,

@@ -151,6 +151,8 @@ uint64_t connection_deadline(const struct connection *c);
 /** @param reason of LOST, static text */
 enum connection_event connection_poll_event(struct connection *c, const char **reason);
 bool connection_is_established(const struct connection *c);
+/** @return whether it was established and has carried packets within CONNECTION_IDLE_NS */
+bool connection_is_busy(const struct connection *c);
 /** The path in use. @return whether there is one */
 bool connection_path(
 	const struct connection *c,
