@@ -156,7 +156,7 @@ def loadgen_run(command, seconds):
     r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                        timeout=seconds, check=False)
     if r.returncode != 0:
-        raise RuntimeError("loadgen failed:\n" + r.stderr[-2000:])
+        raise RuntimeError(f"loadgen failed, status {r.returncode}:\n{r.stderr[-2000:]}")
     return parse(r.stdout)
 
 
@@ -174,7 +174,18 @@ def spread(values):
     return statistics.median(values), min(values), max(values)
 
 
+def each(cases, case_run):
+    """Yields the results of the cases that work and tells about the others."""
+    for case in cases:
+        try:
+            yield case_run(case)
+        except (RuntimeError, subprocess.SubprocessError) as e:
+            print(f"case {case} failed: {e}", file=sys.stderr, flush=True)
+
+
 def result_write(path, results):
+    if not results:
+        sys.exit(1)
     top = {"machine": {"load": os.getloadavg()[0], "cpus": os.cpu_count(), "ports": "memif"},
            "results": results}
     if path:
