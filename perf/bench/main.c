@@ -144,6 +144,7 @@ static void table_line(const json_t *result)
 		static const char *const shown[] = {
 			"aead_cycles_per_packet",
 			"aead_ratio",
+			"over_aead_cycles",
 			"ratio",
 			"mpps",
 			"gbps",
@@ -156,6 +157,7 @@ static void table_line(const json_t *result)
 			"control_ms",
 			"updates_per_second",
 			"lost",
+			"sets",
 			"bytes",
 			"forged_cycles",
 			"working_set",

@@ -21,7 +21,7 @@ enum path_kind {
 struct path_case {
 	enum path_kind kind;
 	unsigned size, tunnels;
-	struct sample_set path, aead, ratio;
+	struct sample_set path, aead, ratio, over;
 	struct sample_set stage[PROBE_COUNT];
 	unsigned interrupted;
 	uint64_t packets, passed, drops;
@@ -150,6 +150,7 @@ static void case_run(
 	sample_add(&c->path, path);
 	sample_add(&c->aead, aead);
 	sample_add(&c->ratio, path / aead);
+	sample_add(&c->over, path - aead);
 	for (unsigned i = 0; i < PROBE_COUNT; i++)
 		sample_add(
 			&c->stage[i],
@@ -183,6 +184,7 @@ static void case_report(const struct path_case *c, struct results *r)
 	result_cycles(r, result, &c->path, bed_size_mean(c->size));
 	result_samples(result, "aead_cycles_per_packet", &c->aead);
 	result_samples(result, "aead_ratio", &c->ratio);
+	result_samples(result, "over_aead_cycles", &c->over);
 	result_number(result, "drops", (double)c->drops);
 	result_number(result, "lost", (double)(c->packets - c->passed));
 	result_number(result, "interrupted", c->interrupted);

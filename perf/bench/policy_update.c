@@ -22,8 +22,10 @@
 //   second lcore  feeds bursts of established flows of all clients to the worker and runs it; puts
 //                 a packet of the asked client first and looks which policy its flow was judged by
 //
-// Every update makes a set of rules that nobody else has, the worst case: with groups most would be
-// found ready. All packets belong to allowed flows, so each one must come out at the other end.
+// Once with updates that leave the client with the rules of its group (the portal refreshes an
+// authorization: a new expiry, the set is found ready), once with rules that nobody else has, so that
+// each update compiles a set of 60 rules. All packets belong to allowed flows, so each one must come
+// out at the other end.
 
 enum {
 	UPDATES_PER_SECOND = 1000,
@@ -50,6 +52,7 @@ struct update {
 	double pause_ms[SAMPLES_MAX]; // how long each loop with a burst took
 
 	uint32_t published_generation; // of the last on_policy()
+	bool is_unique; // each update makes a set of its own
 	uint32_t n_updates;
 	unsigned n;
 	double ms[SAMPLES_MAX], compile_ms[SAMPLES_MAX];
@@ -154,9 +157,10 @@ static void access_fill(struct update *u)
 	dp_reclaim(bed->dp);
 }
 
-// The message that refreshes one resource of a client with a port range that nobody else has.
-static size_t message_write(char *json, uint32_t slot, uint32_t n)
+// The message that refreshes one resource of a client.
+static size_t message_write(char *json, uint32_t slot, uint32_t n, bool is_unique)
 {
+	unsigned group_last = 60000 + slot % BED_GROUPS;
 	char client[UUID_TEXT_SIZE], resource[UUID_TEXT_SIZE], v4[IP_TEXT_SIZE], v6[IP_TEXT_SIZE];
 	struct uuid client_id = uuid_of(1, slot), resource_id = uuid_of(2, n % BED_RESOURCES);
 	struct ip_addr a4 = client_v4(slot), a6;
@@ -179,15 +183,16 @@ static size_t message_write(char *json, uint32_t slot, uint32_t n)
 		"\"client_ice_credentials\":{\"username\":\"hgwh\",\"password\":"
 		"\"j2fqufatn7xlrrvv6fsvea\"}"
 		","
-		"\"expires_at\":1990000000}",
+		"\"expires_at\":%u}",
 		uuid_format(&client_id, client),
 		ip_addr_format(&a4, v4),
 		ip_addr_format(&a6, v6),
 		uuid_format(&resource_id, resource),
 		n % BED_RESOURCES,
-		1 + n % 4000,
-		10000 + n % 50000,
-		10000 + n / 4000 % 50000);
+		is_unique ? 1 + n % 4000 : 1,
+		is_unique ? 10000 + n % 50000 : group_last,
+		is_unique ? 10000 + n / 4000 % 50000 : group_last,
+		1990000000 + n % 1000000);
 }
 
 static void message_handle(struct update *u, const char *json, size_t size)
@@ -292,7 +297,7 @@ static void update_one(struct update *u)
 	size_t size;
 
 	u->slot = bed_random(u->bed) % BED_CLIENTS;
-	size = message_write(json, u->slot, u->n_updates++);
+	size = message_write(json, u->slot, u->n_updates++, u->is_unique);
 	t0 = rte_rdtsc();
 	message_handle(u, json, size);
 	t1 = rte_rdtsc();
@@ -426,10 +431,11 @@ static void snapshot_run(struct update *u, unsigned runs, struct results *r)
 	json_object_set_new(result, "lost", json_integer((json_int_t)s.lost));
 }
 
-static void report(struct results *r, const struct update_samples *s)
+static void report(struct results *r, const struct update_samples *s, bool is_unique)
 {
 	json_t *result = result_add(r, "policy_update", "256", BED_CLIENTS, BED_FLOWS_PER_CLIENT);
 
+	json_object_set_new(result, "sets", json_string(is_unique ? "unique" : "shared"));
 	result_samples(result, "p50_ms", &s->p50);
 	result_samples(result, "p99_ms", &s->p99);
 	result_samples(result, "worst_ms", &s->worst);
@@ -444,16 +450,20 @@ static void report(struct results *r, const struct update_samples *s)
 void bench_policy_update(struct bed *bed, const struct bench_config *config, struct results *r)
 {
 	struct update *u = calloc(1, sizeof(*u));
-	struct update_samples samples = {0};
+	struct update_samples samples;
 
 	check(u != NULL, "calloc");
 	u->bed = bed;
 	access_fill(u);
 	bed_rekey(bed);
 	bed_flows_make(bed, BED_CLIENTS);
-	for (unsigned run = 0; run < config->runs; run++)
-		run_once(u, config->update_seconds, &samples);
-	report(r, &samples);
+	for (int is_unique = 0; is_unique <= 1; is_unique++) {
+		samples = (struct update_samples){0};
+		u->is_unique = is_unique != 0;
+		for (unsigned run = 0; run < config->runs; run++)
+			run_once(u, config->update_seconds, &samples);
+		report(r, &samples, u->is_unique);
+	}
 	snapshot_run(u, config->runs, r);
 	for (uint32_t slot = 0; slot < BED_CLIENTS; slot++)
 		access_policy_free(bed->acl, dp_policy_publish(bed->dp, slot, NULL));
