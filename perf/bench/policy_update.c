@@ -269,7 +269,7 @@ static int traffic_main(void *arg)
 	struct update *u = arg;
 	struct worker *w = u->bed->w;
 
-	rte_rcu_qsbr_thread_online(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_online(w->rcu, w->index);
 	while (!atomic_load(&u->is_stopping)) {
 		bool is_asked = atomic_load_explicit(&u->is_asked, memory_order_acquire);
 		const struct flow *f;
@@ -283,7 +283,7 @@ static int traffic_main(void *arg)
 		u->judged_tsc = rte_rdtsc();
 		atomic_store_explicit(&u->is_asked, false, memory_order_release);
 	}
-	rte_rcu_qsbr_thread_offline(w->rcu, w->thread_id);
+	rte_rcu_qsbr_thread_offline(w->rcu, w->index);
 	return 0;
 }
 
