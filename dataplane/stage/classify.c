@@ -171,6 +171,9 @@ classify_verdict(struct worker *w, struct burst *b, const struct classify_batch 
 			w, b->client[i], b->pkt[i], ICMP_ANSWER_NETWORK, DROP_policy_unreachable);
 		return NULL;
 	}
+	// What does not go on must leave no flow behind: it would hold a port or an address pair.
+	if (f == NULL && !nat_out_check(w, b, i))
+		return NULL;
 	// flow_create() finds what an earlier packet of this burst made.
 	if (f == NULL)
 		f = classify_create(w, b->client[i], b->pkt[i], &batch->key[at]);

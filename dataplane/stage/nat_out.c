@@ -30,24 +30,29 @@ static bool checksums_are_ok(struct worker *w, const struct ip_view *view, struc
 	return true;
 }
 
+bool nat_out_check(struct worker *w, struct burst *b, uint16_t i)
+{
+	const struct ip_view *view = &b->ip[i];
+	struct rte_mbuf *m = b->pkt[i];
+	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
+
+	// With a wrong checksum, a rewrite would hide the damage (spec/datapath.md 8.2).
+	if (!checksums_are_ok(w, view, m))
+		return false;
+	if (unlikely(ip[view->family == IP_FAMILY_V4 ? V4_TTL : V6_HOP_LIMIT] <= 1)) {
+		icmp_error_to_client(w, b->client[i], m, ICMP_ANSWER_TTL, DROP_ttl_expired);
+		return false;
+	}
+	return true;
+}
+
 void stage_nat_out_check(struct worker *w, struct burst *b)
 {
 	uint16_t kept = 0;
 
-	BURST_FOREACH(b, i) {
-		const struct ip_view *view = &b->ip[i];
-		struct rte_mbuf *m = b->pkt[i];
-		const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
-
-		// With a wrong checksum, a rewrite would hide the damage (spec/datapath.md 8.2).
-		if (!checksums_are_ok(w, view, m))
-			continue;
-		if (unlikely(ip[view->family == IP_FAMILY_V4 ? V4_TTL : V6_HOP_LIMIT] <= 1)) {
-			icmp_error_to_client(w, b->client[i], m, ICMP_ANSWER_TTL, DROP_ttl_expired);
-			continue;
-		}
-		b->live[kept++] = (uint8_t)i;
-	}
+	BURST_FOREACH(b, i)
+		if (nat_out_check(w, b, i))
+			b->live[kept++] = (uint8_t)i;
 	b->n_live = kept;
 }
 

@@ -38,6 +38,8 @@ void stage_inner(struct worker *w, struct burst *b);
 void stage_classify(struct worker *w, struct burst *b);
 /** TTL and checksums: what the kernel of the official gateway would not forward. */
 void stage_nat_out_check(struct worker *w, struct burst *b);
+/** The same for the packet at @p i. @return whether to keep it */
+bool nat_out_check(struct worker *w, struct burst *b, uint16_t i);
 /** Keeps packets whose flow has a current adjacency; holds, answers or drops the others. */
 void stage_route(struct worker *w, struct burst *b);
 /** Rewrites source, ports, TTL and ECN. */

@@ -201,6 +201,8 @@ static void bad_checksums_do_not_leave(void **state)
 	world_client_send(wd, &k, &p);
 	assert_int_equal(world_drops(wd, DROP_ip_checksum), 1);
 	world_expect_silence(wd);
+	worker_housekeep(wd->w);
+	assert_int_equal(wd->w->stats.flows, 0);
 }
 
 static void ttl_runs_out(void **state)
