@@ -372,6 +372,8 @@ static void parse_root(struct conf *s, struct config *config)
 	};
 
 	conf_map(s, conf_root(s), fields, COUNT_OF(fields), config);
+	if (config->udp_port >= config->nat_port_first && config->udp_port <= config->nat_port_last)
+		conf_fail(s, NULL, "udp_port lies within nat_ports");
 }
 
 struct config *

@@ -74,6 +74,7 @@ static void refuses(void **)
 		{PORT "nat_ports: 3000-2000\n", "g.yaml:3: nat_ports"},
 		{PORT "icmp_errors_per_second: 0\n", "g.yaml:3: icmp_errors_per_second"},
 		{PORT "nat_ports: 1-70000\n", "g.yaml:3: nat_ports"},
+		{PORT "udp_port: 2000\n", "udp_port lies within nat_ports"},
 		{PORT "cores: {control: 1, worker: 1}\n", "g.yaml:3: cores"},
 		{PORT "cores: {control: 1}\n", "g.yaml:3: cores: workers"},
 		{PORT "cores: {control: 1, workers: []}\n", "g.yaml:3: cores"},
