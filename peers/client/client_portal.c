@@ -160,8 +160,11 @@ static void remembered_request(struct client *c, uint64_t now)
 	for (size_t i = 0; i < c->n_remembered; i++) {
 		const struct resource *r = resources_find(c->resources, &c->remembered[i]);
 
-		if (r != NULL && gateways_of(c->gateways, &r->id) == NULL)
-			client_authorization_request(c, now, r, "reset");
+		if (r == NULL || gateways_of(c->gateways, &r->id) != NULL)
+			continue;
+		// A packet may have asked while the portal was not there to hear it.
+		pending_drop(c->pending, &r->id);
+		client_authorization_request(c, now, r, "reset");
 	}
 	c->n_remembered = 0;
 }
