@@ -2,6 +2,7 @@
 // Copyright 2026 The Sallyport authors
 
 #include "dataplane/worker/idle.h"
+#include "tests/unit/stage/packet.h"
 #include "tests/unit/unit.h"
 
 #include <rte_dev.h>
@@ -28,7 +29,7 @@ static int eal_init(void **)
 		(char[]){"-m"},
 		(char[]){"128"},
 		(char[]){"--lcores"},
-		(char[]){"0@0,1@0"},
+		(char[]){"0@0,1@0,2@0"},
 		NULL,
 	};
 
@@ -115,6 +116,73 @@ static void sleeping_worker(void **)
 	ping_pong(DP_IDLE_SLEEP);
 }
 
+static void frame_send(struct rte_ring *ring, struct dp *dp, uint16_t dport)
+{
+	struct packet ip = packet_udp("192.0.2.10", 53, "192.0.2.1", dport, "stray", 5);
+	struct packet frame = packet_ether((uint8_t[6]){0}, (uint8_t[6]){2}, &ip);
+	struct rte_mbuf *m = dp_mbuf_alloc(dp);
+
+	assert_non_null(m);
+	memcpy(rte_pktmbuf_append(m, (uint16_t)frame.size), frame.bytes, frame.size);
+	while (rte_ring_enqueue(ring, m) != 0)
+		usleep(100);
+}
+
+// The second worker has no queue and sleeps until the first one hands it something: replies whose
+// flows, if there were any, would be its.
+static void sleeping_owner(void **)
+{
+	struct rte_ring *rx = rte_ring_create("owner_rx", 64, SOCKET_ID_ANY, 0);
+	struct rte_ring *tx = rte_ring_create("owner_tx", 64, SOCKET_ID_ANY, 0);
+	const struct dp_port_config port = {.device = "net_ring_owner", .role = DP_ROLE_LAN};
+	const struct dp_config config = {
+		.ports = &port,
+		.n_ports = 1,
+		.worker_lcores = {1, 2},
+		.n_workers = 2,
+		.idle = DP_IDLE_SLEEP,
+		.udp_port = 52625,
+		.max_clients = 4,
+		.max_flows = 16,
+		.nat_port_first = 20000,
+		.nat_port_last = 20999,
+		.n_mbufs = 1023,
+	};
+	struct dp_worker_stats stats;
+	struct dp *dp;
+
+	assert_non_null(rx);
+	assert_non_null(tx);
+	assert_true(rte_eth_from_rings("owner", &rx, 1, &tx, 1, 0) >= 0);
+	dp = dp_create(&config);
+	assert_non_null(dp);
+	assert_int_equal(dp_start(dp), 0);
+	for (uint64_t sent = 1; sent <= 600; sent++) {
+		frame_send(rx, dp, (uint16_t)(20000 + sent));
+		if (sent % 3 == 0)
+			usleep(300);
+		for (unsigned i = 0; sent % 20 == 0 && i < 20000; i++) {
+			dp_worker_stats_get(dp, &stats);
+			if (stats.drops[DROP_no_flow] == sent)
+				break;
+			usleep(100);
+		}
+	}
+	dp_worker_stats_get(dp, &stats);
+	assert_int_equal(stats.drops[DROP_no_flow], 600);
+	assert_in_range(stats.handed_off, 100, 500);
+	assert_int_equal(stats.handed_in, stats.handed_off);
+	assert_true(dp_worker_stats_of(dp, 1, &stats));
+	assert_int_equal(stats.handed_in, stats.drops[DROP_no_flow]);
+	assert_int_equal(stats.rx_packets, 0);
+	assert_true(stats.sleeps > 0);
+	assert_false(dp_worker_stats_of(dp, 2, &stats));
+	dp_destroy(dp);
+	assert_int_equal(rte_eal_hotplug_remove("vdev", port.device), 0);
+	rte_ring_free(rx);
+	rte_ring_free(tx);
+}
+
 static void bad_config(void **)
 {
 	const struct dp_port_config port = {.device = "net_nowhere"};
@@ -140,6 +208,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sleeping_worker),
+		cmocka_unit_test(sleeping_owner),
 		cmocka_unit_test(bad_config),
 	};
 
