@@ -46,23 +46,54 @@ static void port_pick_offloads(
 	}
 }
 
+static struct rte_eth_rss_conf port_rss_conf(const struct port *port, uint8_t *key)
+{
+	return (struct rte_eth_rss_conf){
+		.rss_key = key,
+		.rss_key_len = port->rss_key_size,
+		.rss_hf = port->rss_types,
+	};
+}
+
+// @return 1: yes, 0: no, -errno: the driver does not tell
+static int port_has_key(const struct port *port)
+{
+	uint8_t key[RSS_KEY_SIZE] = {0};
+	struct rte_eth_rss_conf conf = port_rss_conf(port, key);
+	int rc = rte_eth_dev_rss_hash_conf_get(port->id, &conf);
+
+	return rc < 0 ? rc : memcmp(key, port->rss->key, port->rss_key_size) == 0;
+}
+
+// Some drivers take the key only after configuration.
+static bool port_key_ensure(const struct port *port)
+{
+	struct rte_eth_rss_conf conf = port_rss_conf(port, (uint8_t *)(uintptr_t)port->rss->key);
+
+	if (port_has_key(port) != 0)
+		return true;
+	return rte_eth_dev_rss_hash_update(port->id, &conf) == 0 && port_has_key(port) != 0;
+}
+
 // The NIC hashes with our key, as rss.h does. Only then is there something to hash for: a port with
 // fewer queues than workers cannot use the same spread.
 static void
 port_pick_rss(struct port *port, const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
 {
 	const uint64_t wanted = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP;
+	// Drivers that do not say mean the usual one.
+	uint8_t key_size = info->hash_key_size != 0 ? info->hash_key_size : RSS_KEY_SIZE_MIN;
 
 	if (port->n_queues < 2 || port->n_queues < port->n_wanted || port_is_software(info)
-	    || info->hash_key_size < RSS_KEY_SIZE_MIN || info->hash_key_size > RSS_KEY_SIZE
+	    || key_size < RSS_KEY_SIZE_MIN || key_size > RSS_KEY_SIZE
 	    || info->reta_size % RSS_SPREAD != 0 || info->reta_size == 0
 	    || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512)
 		return;
 	conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-	conf->rx_adv_conf.rss_conf.rss_hf = wanted & info->flow_type_rss_offloads;
-	conf->rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)port->rss->key;
-	conf->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+	port->rss_types = wanted & info->flow_type_rss_offloads;
+	port->rss_key_size = key_size;
 	port->reta_size = info->reta_size;
+	conf->rx_adv_conf.rss_conf = port_rss_conf(port, (uint8_t *)(uintptr_t)port->rss->key);
 }
 
 // The redirection table, after the start as most drivers want it. Without it packets arrive at
@@ -80,13 +111,11 @@ static void port_spread(struct port *port)
 			port->rss->workers[i % RSS_SPREAD];
 	}
 	rc = rte_eth_dev_rss_reta_update(port->id, reta, port->reta_size);
-	port->has_rss = rc == 0;
-	if (rc < 0)
+	port->has_rss = rc == 0 && port_key_ensure(port);
+	if (!port->has_rss)
 		LOG(WARNING,
-		    "rte_eth_dev_rss_reta_update failed device=%s error=\"%s\"; packets are handed "
-		    "off",
-		    port->name,
-		    rte_strerror(-rc));
+		    "RSS key or spread not taken device=%s; packets are handed off",
+		    port->name);
 }
 
 static int port_queues(

@@ -44,6 +44,8 @@ struct port {
 	bool is_started;
 	bool is_open;
 	uint16_t n_wanted; // queue pairs, one per worker
+	uint8_t rss_key_size;
+	uint64_t rss_types;
 	uint16_t reta_size; // of the NIC's redirection table; 0: leave it alone
 	const struct rss *rss;
 	char name[64]; // device name, for messages
