@@ -275,9 +275,6 @@ void client_relays_drain(struct client *c, uint64_t now)
 
 int client_reset(struct client *c, uint64_t now, uint64_t wall_ns)
 {
-	const struct ip_endpoint any_v4 = {.addr = {.family = IP_FAMILY_V4}};
-	const struct ip_endpoint any_v6 = {.addr = {.family = IP_FAMILY_V6}};
-
 	LOG(NOTICE, "network reset");
 	c->now = now;
 	client_grants_remember(c);
@@ -291,7 +288,9 @@ int client_reset(struct client *c, uint64_t now, uint64_t wall_ns)
 		return -errno;
 	client_env_init(c);
 	c->n_locals = 0;
-	relays_restart(c->relays, now, &any_v4, &any_v6);
-	client_relays_drain(c, now);
-	return 0;
+	// A new key means new credentials, and a relay refuses those from sockets that it knows with other
+	// ones: the addresses are given back, and the next init brings the relays anew.
+	client_relays_release(c, now);
+	relays_destroy(c->relays);
+	return client_relays_create(c, now);
 }

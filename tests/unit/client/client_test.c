@@ -371,6 +371,27 @@ static void gateway_dies(void **)
 	world_destroy(w);
 }
 
+// A new key, and what was in use is asked for without a packet, even if one asked in vain meanwhile.
+static void network_reset(void **)
+{
+	struct world *w = connected(true, false);
+	uint8_t key[32];
+
+	memcpy(key, client_public_key(w->client), sizeof(key));
+	assert_int_equal(client_reset(w->client, w->now, w->now), 0);
+	assert_memory_not_equal(client_public_key(w->client), key, sizeof(key));
+	w->is_portal_up = false;
+	world_host_send(w, "10.20.0.100", 80, "lost");
+	w->is_portal_up = true;
+	assert_int_equal(w->n_requests, 1);
+	world_portal_init(w);
+	assert_int_equal(w->n_requests, 2);
+	world_portal_init(w); // only once
+	assert_int_equal(w->n_requests, 2);
+	assert_int_equal(w->gateway.n_goodbyes, 0);
+	world_destroy(w);
+}
+
 // A restarted gateway whose end nobody saw: other parameters replace the connection, and what the
 // old process granted is asked for again.
 static void replaced(void **)
@@ -636,6 +657,7 @@ int main(void)
 		cmocka_unit_test(stray),
 		cmocka_unit_test(goodbye_in),
 		cmocka_unit_test(gateway_dies),
+		cmocka_unit_test(network_reset),
 		cmocka_unit_test(replaced),
 		cmocka_unit_test(no_candidates),
 		cmocka_unit_test(failures),
