@@ -303,9 +303,11 @@ static void roaming(void **state)
 
 	connect_all(wd, keys);
 	owner = world_owner(wd, 0);
-	do
+	do {
 		path_set(wd, 0, "198.51.100.7", port++);
-	while (dp_owner_stats_get(wd->dp, &after), after.kept == 0);
+		assert_ptr_equal(world_owner(wd, 0), owner);
+		dp_owner_stats_get(wd->dp, &after);
+	} while (after.kept == 0);
 	assert_ptr_equal(world_owner(wd, 0), owner);
 	assert_true(owner->clients[0].is_alive);
 	// It comes from where it came before, as far as the test's frames go; make them arrive elsewhere.
