@@ -142,6 +142,10 @@ nat_policy() {
 	LAB_POLICY=$LAB_DIR/nat-policy.yaml
 	sed 's|^clients:|  - {name: gw-2, site: lab, token: gateway2-token}\nclients:|' "$LAB_TOP/tests/lab/policy.yaml" >"$LAB_POLICY"
 	printf 'relays:\n  - {name: relays, token: relay-token}\n' >>"$LAB_POLICY"
+	# A bridge takes the MAC of one of its ports unless it has its own: the hosts on it would change
+	# theirs whenever a gateway comes or goes.
+	ip -n internet link set wan address 02:00:00:00:00:01
+	ip -n lan link set lan address 02:00:00:00:00:02
 }
 
 declare -A relay_pids=()
