@@ -50,7 +50,13 @@ enum ice_profile {
 
 /** Limits that the peer cannot see; nanoseconds. */
 #define ICE_CANDIDATE_TIMEOUT_NS (10 * 1000000000ull)
-#define ICE_DISCONNECTED_GRACE_NS (2 * 1000000000ull)
+/**
+ * How long an agent without any path waits for another one. The official peers wait 2 s on both sides;
+ * our client 1 s, so that with the 16.5 s and one check interval before it a dead gateway is left
+ * within 20 s. It cannot be 0: a relay that moves needs it.
+ */
+#define ICE_DISCONNECTED_GRACE_CLIENT_NS (1 * 1000000000ull)
+#define ICE_DISCONNECTED_GRACE_SERVER_NS (2 * 1000000000ull)
 
 struct ice_config {
 	enum ice_role role;

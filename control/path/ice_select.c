@@ -174,7 +174,9 @@ void ice_select_report(struct ice_agent *agent, uint64_t now)
 	if (!is_hopeless)
 		agent->grace_deadline = ICE_DEADLINE_NONE;
 	else if (agent->grace_deadline == ICE_DEADLINE_NONE)
-		agent->grace_deadline = now + ICE_DISCONNECTED_GRACE_NS;
+		agent->grace_deadline = now
+			+ (agent->profile == ICE_PROFILE_CLIENT ? ICE_DISCONNECTED_GRACE_CLIENT_NS
+								: ICE_DISCONNECTED_GRACE_SERVER_NS);
 	if (now >= agent->candidate_deadline)
 		fail(agent, ICE_FAILURE_NO_CANDIDATES);
 	else if (now >= agent->grace_deadline)
