@@ -332,7 +332,7 @@ class Attack:
                 cases.append(message)
         self.group("garbage", lambda: self.datagrams(cases), {"drop_rx_unknown_type": 300})
         cases = [bytes([0x40 + i % 16]) + self.bytes(3 + 10 * i) for i in range(50)]
-        self.group("ChannelData of no relay", lambda: self.datagrams(cases), {"ice_not_stun": 100})
+        self.group("ChannelData of no relay", lambda: self.datagrams(cases), {"drop_relay_unknown": 100})
 
     def lengths(self):
         make = lambda version, **f: packets.udp(HERE[version], GATEWAY[version], 9, PORT, bytes(40), **f)
