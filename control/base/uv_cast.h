@@ -22,6 +22,11 @@ static inline uv_stream_t *uv_cast_stream(void *handle)
 	return handle;
 }
 
+static inline struct sockaddr *uv_cast_sockaddr(void *storage)
+{
+	return storage;
+}
+
 /** Closes a handle that may never have been initialised (zeroed memory) or is closing already. */
 static inline void uv_cast_close(void *handle)
 {

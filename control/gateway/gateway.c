@@ -274,9 +274,16 @@ int gw_init(struct gw *gw, const struct config *config, struct dp *dp)
 	if (gw->kernel == NULL)
 		return -errno;
 	rc = handles_init(gw);
-	if (rc < 0)
+	if (rc < 0) {
 		LOG(ERR, "event loop: %s", uv_strerror(rc));
-	return rc;
+		return rc;
+	}
+	gw->names = names_create(gw->loop, config->resolv_conf, gw_now_ns);
+	if (gw->names == NULL) {
+		LOG(ERR, "names_create: %s", strerror(errno));
+		return -errno;
+	}
+	return 0;
 }
 
 static void on_joined(void *ctx)
@@ -437,11 +444,13 @@ void gw_fini(struct gw *gw)
 	uv_cast_close(&gw->shutdown_timer);
 	uv_cast_close(&gw->signals[0]);
 	uv_cast_close(&gw->signals[1]);
+	names_stop(gw->names);
 	kernel_stop(gw->kernel);
 	uv_run(gw->loop, UV_RUN_DEFAULT);
 	uv_loop_close(gw->loop);
 
 	lane_destroy(gw->lane);
+	names_destroy(gw->names);
 	kernel_destroy(gw->kernel);
 	access_destroy(gw->access);
 	candidates_hold_destroy(gw->hold);

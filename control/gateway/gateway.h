@@ -6,6 +6,7 @@
 #include "acl/acl.h"
 #include "control/access/access.h"
 #include "control/gateway/lane.h"
+#include "control/names/names.h"
 #include "control/noise/node.h"
 #include "control/ops/config.h"
 #include "control/path/ice_table.h"
@@ -63,6 +64,7 @@ struct gw {
 	struct session *session;
 	struct candidates_hold *hold;
 	struct kernel *kernel;
+	struct names *names; // in-tunnel DNS
 
 	struct ip_addr tunnel_v4, tunnel_v6; // from init; no family before
 	uint64_t tsc_hz;

@@ -35,6 +35,7 @@ int gw_tunnel_set(struct gw *gw, const struct ip_addr *v4, const struct ip_addr 
 	gw->tunnel_v4 = *v4;
 	gw->tunnel_v6 = *v6;
 	dp_tunnel_set(gw->dp, &gw->tunnel_v4, &gw->tunnel_v6);
+	names_bind(gw->names, v4, v6);
 	return 0;
 }
 

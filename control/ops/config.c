@@ -26,6 +26,7 @@ static const struct config defaults = {
 	.memory_mb = 1024,
 	.file_prefix = "sallyport",
 	.tun = "tun-firezone",
+	.resolv_conf = "/etc/resolv.conf",
 	.udp_port = 52625,
 	.nat_port_first = 1024,
 	.nat_port_last = 32767,
@@ -334,6 +335,24 @@ static void parse_ca_file(struct conf *s, const struct conf_node *node, void *ou
 	copy_text(s, node, config->ca_file, sizeof(config->ca_file));
 }
 
+static void parse_resolv_conf(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct config *config = out;
+
+	copy_text(s, node, config->resolv_conf, sizeof(config->resolv_conf));
+	if (config->resolv_conf[0] != '/')
+		conf_fail(s, node, "expected an absolute path");
+}
+
+static void parse_names(struct conf *s, const struct conf_node *node, void *out)
+{
+	static const struct conf_field fields[] = {
+		{"resolv_conf", parse_resolv_conf, false},
+	};
+
+	conf_map(s, node, fields, COUNT_OF(fields), out);
+}
+
 #define NUMBER_FIELD(name, min, max)                                                               \
 	static void parse_##name(struct conf *s, const struct conf_node *node, void *out)          \
 	{                                                                                          \
@@ -365,6 +384,7 @@ static void parse_root(struct conf *s, struct config *config)
 		{"nat_ports", parse_nat_ports, false},
 		{"tun", parse_tun, false},
 		{"ca_file", parse_ca_file, false},
+		{"names", parse_names, false},
 		{"file_prefix", parse_file_prefix, false},
 		{"private_key_file", parse_private_key_file, false},
 		{"tunnel_addresses", config_tunnel_parse, false},

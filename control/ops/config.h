@@ -98,6 +98,8 @@ struct config {
 	char tun[CONFIG_NAME_SIZE];
 	char ca_file[CONFIG_TEXT_SIZE]; // empty: only the system's trust store
 
+	char resolv_conf[CONFIG_TEXT_SIZE]; // whose nameservers the in-tunnel DNS asks
+
 	uint16_t udp_port;
 	uint16_t nat_port_first, nat_port_last;
 	uint32_t max_clients, max_flows, n_mbufs;

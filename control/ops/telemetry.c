@@ -89,6 +89,7 @@ static void fill_worker(const struct gw *gw, struct rte_tel_data *data)
 static void fill_control(const struct gw *gw, struct rte_tel_data *data)
 {
 	const struct gw_stats *stats = &gw->stats;
+	struct forwarder_stats names = names_stats(gw->names);
 
 	for (unsigned i = 0; i < ICE_RX_COUNT; i++)
 		add_named(data, "ice", ice_rx_name(i), stats->ice[i]);
@@ -102,6 +103,9 @@ static void fill_control(const struct gw *gw, struct rte_tel_data *data)
 	rte_tel_data_add_dict_u64(data, "connections_failed", stats->connections_failed);
 	rte_tel_data_add_dict_u64(data, "static_moved", stats->static_moved);
 	rte_tel_data_add_dict_u64(data, "kernel_refused", stats->kernel_refused);
+#define X(name) add_named(data, "names", #name, names.name);
+	FORWARDER_COUNTERS(X)
+#undef X
 	rte_tel_data_add_dict_u64(data, "lane_dropped", lane_dropped(gw->lane));
 }
 

@@ -16,7 +16,7 @@ conformance_run() {
 	lab_up || exit 1
 	# The LAN's router says nothing by itself about packets that end at it.
 	ip -n lan route add blackhole default && ip -n lan -6 route add blackhole default || exit 1
-	sed "s/ICMP_RATE/$rate/" "$LAB_TOP/tests/conformance/gateway.yaml" >conformance.yaml
+	sed "s|ICMP_RATE|$rate|; s|LAB_DIR|$LAB_DIR|" "$LAB_TOP/tests/conformance/gateway.yaml" >conformance.yaml
 	rm -f portal.ready
 	{
 		wait_for 20 test -e portal.ready

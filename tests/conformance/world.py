@@ -192,12 +192,12 @@ class World:
                 network = held[0].network and held[0].network.text
                 held[0] = oracle.Resource(r.id, r.kind, network, r.filters)
 
-    def init(self, authorizations=None):
-        """Sends init again; without an argument, what the clients hold."""
+    def init(self, authorizations=None, **fields):
+        """Sends init again, with other @fields; without authorizations, what the clients hold."""
         if authorizations is None:
             authorizations = self.held()
         self.portal.authorizations = authorizations
-        self.portal.push("init", self.portal.init())
+        self.portal.push("init", self.portal.init() | fields)
 
     def held(self):
         return [

@@ -22,7 +22,8 @@ static const char good[] = "# comment\n"
 			   "idle: sleep\n"
 			   "hugepages: false\n"
 			   "nat_ports: 2000-3000\n"
-			   "icmp_errors_per_second: 50\n";
+			   "icmp_errors_per_second: 50\n"
+			   "names: {resolv_conf: /run/resolv.conf}\n";
 
 static void accepts(void **)
 {
@@ -51,6 +52,7 @@ static void accepts(void **)
 	assert_int_equal(c->nat_port_first, 2000);
 	assert_int_equal(c->nat_port_last, 3000);
 	assert_int_equal(c->udp_port, 52625);
+	assert_string_equal(c->resolv_conf, "/run/resolv.conf");
 	config_destroy(c);
 }
 
@@ -82,6 +84,8 @@ static void refuses(void **)
 		{PORT "cores: {control: 1, workers: [2, 2]}\n", "g.yaml:3: cores: control and"},
 		{PORT "cores: {control: 1, workers: 2}\n", "g.yaml:3: cores.workers"},
 		{PORT "cores: {control: 1, workers: [2, x]}\n", "g.yaml:3: cores.workers[1]"},
+		{PORT "names: {resolv_conf: resolv.conf}\n", "g.yaml:3: names.resolv_conf"},
+		{PORT "names: {resolver: /x}\n", "g.yaml:3: names.resolver"},
 		{PORT "ports: []\n", "ports"},
 		{"ports:\n  - {name: lan, role: lan, device: net_tap0}\n", "g.yaml:2: ports"},
 		{"ports:\n  - {name: wan, role: dmz, device: net_tap0}\n", "ports[0].role"},
