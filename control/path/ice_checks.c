@@ -17,6 +17,9 @@ struct profile {
 
 // Shorter than the steady pace of any client, longer than its first retries.
 #define WORRIED_GAP_NS (1200 * ICE_MS)
+// Pace of the server on a pair on which the peer fell silent: see peer_is_silent().
+#define SILENT_PACE_NS (20 * ICE_S)
+#define SILENT_MARGIN_NS (2 * ICE_S)
 
 enum {
 	TEMPO_ACTIVE,
@@ -139,11 +142,28 @@ static void check_send(struct ice_pair *pair, uint64_t now)
 	transmit_finish(agent, transmit, &w, agent->remote_pwd);
 }
 
+bool ice_check_is_unanswered(const struct ice_pair *pair)
+{
+	return pair->n_trailing >= profile_of(pair->agent)->max_attempts;
+}
+
 static bool is_given_up(const struct ice_pair *pair, uint64_t now)
 {
 	bool is_heard = pair->n_rx > 0 && now - pair->last_rx <= ICE_PEER_CHECK_GRACE_NS;
 
-	return pair->n_trailing >= profile_of(pair->agent)->max_attempts && !is_heard;
+	return ice_check_is_unanswered(pair) && !is_heard;
+}
+
+// The peer's checks stopped: it is gone, or what it sends does not arrive here. In the second case our
+// checks do harm: an official client keeps a pair, and uses it, while it hears us at least every 15 s
+// (2.5), however long its own checks stay unanswered. So the server goes below that pace until the peer is
+// heard again.
+static bool peer_is_silent(const struct ice_pair *pair, uint64_t now)
+{
+	uint64_t burst = profile_of(pair->agent)->burst;
+
+	return burst > 0 && now - pair->armed >= burst && pair->n_rx >= 2
+		&& now - pair->last_rx > 2 * ice_pair_cadence(pair) + SILENT_MARGIN_NS;
 }
 
 static void give_up(struct ice_agent *agent, struct ice_pair *pair)
@@ -164,6 +184,10 @@ void ice_check_run(struct ice_agent *agent, uint64_t now)
 
 		if (pair->next_tx > now)
 			continue;
+		if (now - pair->last_tx < SILENT_PACE_NS && peer_is_silent(pair, now)) {
+			pair->next_tx = pair->last_tx + SILENT_PACE_NS;
+			continue;
+		}
 		if (is_given_up(pair, now)) {
 			give_up(agent, pair);
 			continue;

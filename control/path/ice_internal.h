@@ -151,6 +151,8 @@ void ice_pair_form_remote(struct ice_agent *agent, uint64_t now, struct ice_remo
 void ice_pair_remove(struct ice_agent *agent, struct ice_pair *pair);
 void ice_pair_remove_local(struct ice_agent *agent, const struct ice_candidate *local);
 void ice_pair_remove_remote(struct ice_agent *agent, const struct ice_remote *remote);
+/** How often the peer checks the pair, ns: between the cadences of official clients, active and idle. */
+uint64_t ice_pair_cadence(const struct ice_pair *pair);
 size_t ice_pair_count_remote(const struct ice_agent *agent, const struct ice_remote *remote);
 /** The candidate of one end changed its priority. */
 void ice_pair_rank(struct ice_pair *pair);
@@ -161,6 +163,8 @@ void ice_pair_rank(struct ice_pair *pair);
 void ice_check_arm(struct ice_pair *pair, uint64_t now);
 /** Sends the checks that are due; removes pairs that were given up. */
 void ice_check_run(struct ice_agent *agent, uint64_t now);
+/** @return whether as many of our checks in a row stayed unanswered as make a pair useless to us */
+bool ice_check_is_unanswered(const struct ice_pair *pair);
 /** Adapts the schedule after a change of is_idle. */
 void ice_check_reschedule(struct ice_pair *pair, uint64_t now);
 /** @return ICE_RX_REQUEST or ICE_RX_RESPONSE if an agent should see it, else why none does */

@@ -5,6 +5,10 @@
 
 #include <stdlib.h>
 
+// Cadences of the official clients: active, and idle.
+#define CADENCE_MIN_NS (1500 * ICE_MS)
+#define CADENCE_MAX_NS (25 * ICE_S)
+
 struct ice_pair *ice_pair_find(
 	const struct ice_agent *agent,
 	const struct ip_endpoint *base,
@@ -135,4 +139,19 @@ size_t ice_pair_count_remote(const struct ice_agent *agent, const struct ice_rem
 	for (size_t i = 0; i < agent->n_pairs; i++)
 		n += agent->pairs[i]->remote == remote ? 1 : 0;
 	return n;
+}
+
+// How often the peer checks this pair: the longer of the last two gaps, so that one early or lost
+// check does not change the judgement.
+uint64_t ice_pair_cadence(const struct ice_pair *pair)
+{
+	uint64_t gap = pair->agent->is_idle ? CADENCE_MAX_NS : CADENCE_MIN_NS;
+
+	if (pair->n_rx >= 2)
+		gap = pair->gaps[0];
+	if (pair->n_rx >= 3 && pair->gaps[1] > gap)
+		gap = pair->gaps[1];
+	if (gap < CADENCE_MIN_NS)
+		return CADENCE_MIN_NS;
+	return gap > CADENCE_MAX_NS ? CADENCE_MAX_NS : gap;
 }

@@ -5,43 +5,27 @@
 
 // A nominated pair is live while a check of the peer arrived within LIVE_BASE + 2 x cadence.
 #define LIVE_BASE_NS (5 * ICE_S)
-// Cadences of the official clients: active, and idle.
-#define CADENCE_MIN_NS (1500 * ICE_MS)
-#define CADENCE_MAX_NS (25 * ICE_S)
 // A pair nominated for the first time wins at once against one that was silent this long.
 #define YIELD_NS (4 * ICE_S)
 // Our own checks unanswered this often and this long: loss alone does not do that.
 #define SUSPECT_ATTEMPTS 6
 #define SUSPECT_NS (4 * ICE_S)
 
-// How often the peer checks this pair: the longer of the last two gaps, so that one early or lost
-// check does not change the judgement.
-static uint64_t cadence(const struct ice_pair *pair)
-{
-	uint64_t gap = pair->agent->is_idle ? CADENCE_MAX_NS : CADENCE_MIN_NS;
-
-	if (pair->n_rx >= 2)
-		gap = pair->gaps[0];
-	if (pair->n_rx >= 3 && pair->gaps[1] > gap)
-		gap = pair->gaps[1];
-	if (gap < CADENCE_MIN_NS)
-		return CADENCE_MIN_NS;
-	return gap > CADENCE_MAX_NS ? CADENCE_MAX_NS : gap;
-}
-
 static bool is_live(const struct ice_pair *pair, uint64_t now, uint64_t peer_cadence)
 {
 	return pair->n_rx > 0 && now - pair->last_rx <= LIVE_BASE_NS + 2 * peer_cadence;
 }
 
-static struct ice_pair *best_succeeded(const struct ice_agent *agent)
+// A pair that is kept only because the peer is heard on it carries nothing of ours any more.
+static struct ice_pair *best_answered(const struct ice_agent *agent)
 {
 	struct ice_pair *best = NULL;
 
 	for (size_t i = 0; i < agent->n_pairs; i++) {
 		struct ice_pair *pair = agent->pairs[i];
 
-		if (pair->has_succeeded && (best == NULL || pair->priority > best->priority))
+		if (pair->has_succeeded && !ice_check_is_unanswered(pair)
+		    && (best == NULL || pair->priority > best->priority))
 			best = pair;
 	}
 	return best;
@@ -50,7 +34,7 @@ static struct ice_pair *best_succeeded(const struct ice_agent *agent)
 // Controlling: the best pair that answered is nominated and used from now on.
 static void select_controlling(struct ice_agent *agent, uint64_t now)
 {
-	struct ice_pair *best = best_succeeded(agent);
+	struct ice_pair *best = best_answered(agent);
 
 	if (best == NULL || best == agent->selected)
 		return;
@@ -82,7 +66,7 @@ static struct ice_pair *best_challenger(const struct ice_agent *agent, uint64_t 
 		struct ice_pair *pair = agent->pairs[i];
 
 		if (pair == agent->selected || !pair->is_nominated
-		    || !is_live(pair, now, cadence(pair)))
+		    || !is_live(pair, now, ice_pair_cadence(pair)))
 			continue;
 		// A pair that was left counts again when it is heard again, not for what it did before.
 		if (agent->selected != NULL && pair->last_rx < agent->selected_since)
@@ -127,7 +111,7 @@ static void select_controlled(struct ice_agent *agent, uint64_t now, struct ice_
 	}
 	if (best == NULL)
 		return;
-	if (outranks(best, current, now) || !is_live(current, now, cadence(best)))
+	if (outranks(best, current, now) || !is_live(current, now, ice_pair_cadence(best)))
 		agent->selected = best;
 }
 

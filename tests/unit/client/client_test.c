@@ -60,7 +60,7 @@ static void first_packet(void **)
 	world_destroy(w);
 }
 
-static void second_resource_reuses(void **)
+static void b10_second_resource_reuses(void **)
 {
 	struct world *w = connected(true, false);
 
@@ -329,7 +329,7 @@ static void stray(void **)
 	world_destroy(w);
 }
 
-static void goodbye_in(void **)
+static void b65_goodbye_means_ask_again(void **)
 {
 	struct world *w = connected(true, false);
 	uint8_t goodbye[PACKET_GOODBYE_SIZE];
@@ -349,7 +349,7 @@ static void goodbye_in(void **)
 	world_destroy(w);
 }
 
-static void gateway_dies(void **)
+static void b12_gateway_dies(void **)
 {
 	struct world *w = connected(true, false);
 
@@ -373,7 +373,7 @@ static void gateway_dies(void **)
 }
 
 // A new key, and what was in use is asked for without a packet, even if one asked in vain meanwhile.
-static void network_reset(void **)
+static void b66_network_reset(void **)
 {
 	struct world *w = connected(true, false);
 	uint8_t key[32];
@@ -395,7 +395,7 @@ static void network_reset(void **)
 
 // A restarted gateway whose end nobody saw: other parameters replace the connection, and what the
 // old process granted is asked for again.
-static void replaced(void **)
+static void b12_replaced(void **)
 {
 	struct world *w = connected(true, true);
 
@@ -416,7 +416,7 @@ static void replaced(void **)
 	world_destroy(w);
 }
 
-static void no_candidates(void **)
+static void b05_no_candidates_then_the_next_packet_asks(void **)
 {
 	struct world *w = world_create(true, false);
 
@@ -524,7 +524,7 @@ static void portal_returns(void **)
 	world_destroy(w);
 }
 
-static void portal_away(void **)
+static void b64_portal_away(void **)
 {
 	struct world *w = world_create(true, false);
 	struct ip_endpoint locals[2];
@@ -560,7 +560,7 @@ static void goodbye_out(void **)
 }
 
 // Checks become rare when nobody talks; the connection lives on and packets pass at once.
-static void idle_and_rekey(void **)
+static void b30_b53_idle_and_rekey(void **)
 {
 	struct world *w = connected(true, false);
 
@@ -629,7 +629,7 @@ static void hostile_datagrams(void **)
 	world_destroy(w);
 }
 
-static void ecn_copied(void **)
+static void b62_ecn_copied(void **)
 {
 	struct world *w = connected(true, false);
 	uint8_t buf[CLIENT_HEADROOM + 1280 + CLIENT_TAILROOM];
@@ -647,7 +647,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(first_packet),
-		cmocka_unit_test(second_resource_reuses),
+		cmocka_unit_test(b10_second_resource_reuses),
 		cmocka_unit_test(not_ours_to_send),
 		cmocka_unit_test(gateway_itself),
 		cmocka_unit_test(local_filter),
@@ -656,20 +656,20 @@ int main(void)
 		cmocka_unit_test(prohibited_v6),
 		cmocka_unit_test(inner_checks),
 		cmocka_unit_test(stray),
-		cmocka_unit_test(goodbye_in),
-		cmocka_unit_test(gateway_dies),
-		cmocka_unit_test(network_reset),
-		cmocka_unit_test(replaced),
-		cmocka_unit_test(no_candidates),
+		cmocka_unit_test(b65_goodbye_means_ask_again),
+		cmocka_unit_test(b12_gateway_dies),
+		cmocka_unit_test(b66_network_reset),
+		cmocka_unit_test(b12_replaced),
+		cmocka_unit_test(b05_no_candidates_then_the_next_packet_asks),
 		cmocka_unit_test(failures),
 		cmocka_unit_test(unsolicited),
 		cmocka_unit_test(resource_deleted),
 		cmocka_unit_test(portal_returns),
-		cmocka_unit_test(portal_away),
+		cmocka_unit_test(b64_portal_away),
 		cmocka_unit_test(goodbye_out),
-		cmocka_unit_test(idle_and_rekey),
+		cmocka_unit_test(b30_b53_idle_and_rekey),
 		cmocka_unit_test(hostile_datagrams),
-		cmocka_unit_test(ecn_copied),
+		cmocka_unit_test(b62_ecn_copied),
 	};
 
 	if (sodium_init() < 0 || log_level_set("err") < 0)

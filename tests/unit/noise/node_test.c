@@ -133,7 +133,7 @@ static void malformed_types(void **)
 	pair_fini(&p);
 }
 
-static void replayed_initiation(void **)
+static void b51_duplicate_initiation(void **)
 {
 	struct noise_output first, second, old, out;
 	struct noise_peer before;
@@ -155,7 +155,7 @@ static void replayed_initiation(void **)
 }
 
 // A new object for the same peer goes on with newer stamps, and knows the last one if told.
-static void recreated_peer(void **)
+static void b13_recreated_peer_goes_on_with_newer_stamps(void **)
 {
 	struct noise_output out;
 	struct noise_output first;
@@ -183,7 +183,7 @@ static void recreated_peer(void **)
 	pair_fini(&p);
 }
 
-static void unknown_peer_and_index(void **)
+static void b60_unknown_peer_and_index(void **)
 {
 	struct noise_output first, second, out;
 	struct pair p = {0};
@@ -242,7 +242,7 @@ static void flood(struct pair *p, unsigned n)
 	}
 }
 
-static void cookie_under_load(void **)
+static void b55_cookie_under_load(void **)
 {
 	struct pair p = {.rate = 100, .source_rate = 2};
 	struct noise_output first, reply, out;
@@ -365,11 +365,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forged_messages),
 		cmocka_unit_test(malformed_types),
-		cmocka_unit_test(replayed_initiation),
-		cmocka_unit_test(recreated_peer),
-		cmocka_unit_test(unknown_peer_and_index),
+		cmocka_unit_test(b51_duplicate_initiation),
+		cmocka_unit_test(b13_recreated_peer_goes_on_with_newer_stamps),
+		cmocka_unit_test(b60_unknown_peer_and_index),
 		cmocka_unit_test(wrong_psk),
-		cmocka_unit_test(cookie_under_load),
+		cmocka_unit_test(b55_cookie_under_load),
 		cmocka_unit_test(cookie_grows_old),
 		cmocka_unit_test(thousands_of_peers),
 		cmocka_unit_test(verdict_names),

@@ -60,7 +60,7 @@ struct rekey_case {
 	uint64_t due; // after the handshake
 };
 
-static void rekey_by_age(void **)
+static void b53_rekey_by_age(void **)
 {
 	static const struct rekey_case cases[] = {
 		{"idle", false, false, 180 * S},
@@ -105,7 +105,7 @@ static void responder_never_rekeys_by_age(void **)
 	pair_fini(&p);
 }
 
-static void unanswered_data(void **)
+static void b54_unanswered_data_starts_a_handshake(void **)
 {
 	for (int from_b = 0; from_b < 2; from_b++) {
 		struct noise_output out;
@@ -150,7 +150,7 @@ struct give_up_case {
 	unsigned n_min, n_max;
 };
 
-static void give_up(void **)
+static void b54_gives_up_after_20_s(void **)
 {
 	const struct give_up_case cases[] = {
 		{NOISE_TIMING_ICE, 5 * S, 20 * S, 4, 4},
@@ -183,7 +183,7 @@ static void give_up(void **)
 	}
 }
 
-static void expires_after_540(void **)
+static void b67_expires_after_540_s(void **)
 {
 	struct noise_output out;
 	struct pair p = {0};
@@ -238,7 +238,7 @@ static void passive_keepalive(void **)
 	pair_fini(&p);
 }
 
-static void responder_confirmation(void **)
+static void b52_responder_waits_for_data(void **)
 {
 	struct noise_output out;
 	struct pair p = {0};
@@ -284,7 +284,7 @@ static void late_confirmation_ignored(void **)
 }
 
 // Handshakes that are never confirmed use up the slots in turn but not the sending session's.
-static void rapid_handshakes(void **)
+static void b59_rapid_handshakes(void **)
 {
 	struct noise_output first, second;
 	struct pair p = {.rate = 100000};
@@ -421,16 +421,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(handshake_events),
-		cmocka_unit_test(rekey_by_age),
+		cmocka_unit_test(b53_rekey_by_age),
 		cmocka_unit_test(responder_never_rekeys_by_age),
-		cmocka_unit_test(unanswered_data),
+		cmocka_unit_test(b54_unanswered_data_starts_a_handshake),
 		cmocka_unit_test(unanswered_is_answered),
-		cmocka_unit_test(give_up),
-		cmocka_unit_test(expires_after_540),
+		cmocka_unit_test(b54_gives_up_after_20_s),
+		cmocka_unit_test(b67_expires_after_540_s),
 		cmocka_unit_test(passive_keepalive),
-		cmocka_unit_test(responder_confirmation),
+		cmocka_unit_test(b52_responder_waits_for_data),
 		cmocka_unit_test(late_confirmation_ignored),
-		cmocka_unit_test(rapid_handshakes),
+		cmocka_unit_test(b59_rapid_handshakes),
 		cmocka_unit_test(late_response),
 		cmocka_unit_test(simultaneous),
 		cmocka_unit_test(proactive_is_suppressed),

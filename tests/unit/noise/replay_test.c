@@ -22,7 +22,7 @@ struct replay_case {
 
 #define LIMIT NOISE_REJECT_AFTER_MESSAGES
 
-static void edges(void **)
+static void b56_window_edges(void **)
 {
 	static const struct replay_case cases[] = {
 		{"first is 0", {{0, true}, {0, false}, {1, true}, {0, false}}, 4},
@@ -122,7 +122,7 @@ static void random_walk(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(edges),
+		cmocka_unit_test(b56_window_edges),
 		cmocka_unit_test(random_walk),
 	};
 

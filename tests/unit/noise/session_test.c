@@ -23,7 +23,7 @@ static void assert_unchanged(const struct snapshot *s, const struct side *side)
 	assert_memory_equal(&s->peer, &side->peer, sizeof(s->peer));
 }
 
-static void sizes(void **)
+static void b57_b58_sizes(void **)
 {
 	struct pair p = {0};
 	uint8_t buf[1500];
@@ -39,7 +39,7 @@ static void sizes(void **)
 	pair_fini(&p);
 }
 
-static void inner_sizes(void **)
+static void b57_padding_is_cut(void **)
 {
 	static const struct {
 		uint8_t head[6];
@@ -106,7 +106,7 @@ static void forged_data(void **)
 	pair_fini(&p);
 }
 
-static void replay(void **)
+static void b56_reordering(void **)
 {
 	struct pair p = {0};
 	struct snapshot before;
@@ -168,7 +168,7 @@ static void counter_limit(void **)
 }
 
 // During a rekey the responder goes on with the old session, and packets under it still count.
-static void rekey_loses_nothing(void **)
+static void b52_rekey_loses_nothing(void **)
 {
 	struct pair p = {0};
 	uint8_t old_a[1500], old_b[1500];
@@ -190,7 +190,7 @@ static void rekey_loses_nothing(void **)
 }
 
 // Right connection, stale low 8 bits.
-static void stale_index(void **)
+static void b60_stale_index(void **)
 {
 	struct pair p = {0};
 	struct snapshot before;
@@ -240,7 +240,7 @@ static unsigned run_timers(struct pair *p, struct side *s)
 }
 
 // An hour in quarters of a second: no packet lost over all rekeys, and no needless handshake.
-static void hour_of_traffic(void **)
+static void b52_b53_hour_of_traffic(void **)
 {
 	static const struct {
 		const char *name;
@@ -295,15 +295,15 @@ static void data_without_session(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes),
-		cmocka_unit_test(inner_sizes),
+		cmocka_unit_test(b57_b58_sizes),
+		cmocka_unit_test(b57_padding_is_cut),
 		cmocka_unit_test(forged_data),
-		cmocka_unit_test(replay),
+		cmocka_unit_test(b56_reordering),
 		cmocka_unit_test(age_limits),
 		cmocka_unit_test(counter_limit),
-		cmocka_unit_test(rekey_loses_nothing),
-		cmocka_unit_test(stale_index),
-		cmocka_unit_test(hour_of_traffic),
+		cmocka_unit_test(b52_rekey_loses_nothing),
+		cmocka_unit_test(b60_stale_index),
+		cmocka_unit_test(b52_b53_hour_of_traffic),
 		cmocka_unit_test(data_without_session),
 	};
 

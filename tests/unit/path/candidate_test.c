@@ -280,7 +280,7 @@ static const struct {
 	 1},
 };
 
-static void test_parse(void **)
+static void b06_b07_candidate_strings(void **)
 {
 	for (size_t i = 0; i < COUNT_OF(texts); i++) {
 		struct ice_candidate c;
@@ -300,7 +300,7 @@ static void test_parse(void **)
 }
 
 // The examples of the spec come back byte for byte, whatever the related address was.
-static void test_format_roundtrip(void **)
+static void b07_b26_strings_come_back_byte_for_byte(void **)
 {
 	for (size_t i = 0; i < 5; i++) {
 		char buf[ICE_CANDIDATE_TEXT_SIZE];
@@ -354,8 +354,8 @@ int main(void)
 		cmocka_unit_test(test_priorities),
 		cmocka_unit_test(test_prflx_priorities),
 		cmocka_unit_test(test_pair_priorities),
-		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_format_roundtrip),
+		cmocka_unit_test(b06_b07_candidate_strings),
+		cmocka_unit_test(b07_b26_strings_come_back_byte_for_byte),
 		cmocka_unit_test(test_complete),
 		cmocka_unit_test(test_format_limits),
 	};

@@ -40,7 +40,7 @@ static void start_dual(struct sim *sim)
 	sim_host(sim, SIM_CLIENT, SIM_GATEWAY, "[2001:db8::10]:40000");
 }
 
-static void test_dual_stack(void **state)
+static void b14_b24_b29_dual_stack_connects_at_once(void **state)
 {
 	struct sim *sim = *state;
 	uint64_t start = sim->now;
@@ -60,7 +60,7 @@ static void test_dual_stack(void **state)
 	assert_true(sim->nodes[SIM_CLIENT].n_use_candidate > 0);
 }
 
-static void test_single_stack(void **state)
+static void b29_single_stack(void **state)
 {
 	static const char *const addrs[][2] = {
 		{"192.0.2.10:40000", "192.0.2.20:52625"},
@@ -96,7 +96,7 @@ static void test_loss(void **state)
 
 // A client that learns its candidates late finds a gateway that is already waiting, and the other
 // way round: all orders work.
-static void test_trickle(void **state)
+static void b21_a_better_pair_is_followed_within_one_check(void **state)
 {
 	struct sim *sim = *state;
 
@@ -130,7 +130,7 @@ static bool nat_filter(struct sim *sim, struct sim_packet *packet)
 	return true;
 }
 
-static void test_peer_reflexive(void **state)
+static void b18_unknown_source_port_is_usable(void **state)
 {
 	struct sim *sim = *state;
 	unsigned n_passed = 0;
@@ -168,7 +168,7 @@ static void watch_optimistic(struct sim *sim, const struct sim_packet *packet)
 }
 
 // The gateway's NAT forwards 52625 but maps outgoing packets to another port.
-static void test_optimistic(void **state)
+static void b28_optimistic_candidates(void **state)
 {
 	struct sim *sim = *state;
 	struct ice_candidate c;
@@ -211,7 +211,7 @@ static void test_optimistic(void **state)
 }
 
 // Every check of ten minutes is answered, every pair survives.
-static void test_steady(void **state)
+static void b20_every_check_is_answered_for_ten_minutes(void **state)
 {
 	struct sim *sim = *state;
 
@@ -248,7 +248,7 @@ static void test_client_to_client(void **state)
 	assert_in_range(sim->nodes[SIM_GATEWAY].n_requests, 198, 206);
 }
 
-static void test_idle(void **state)
+static void b30_idle_checks_every_25_s(void **state)
 {
 	struct sim *sim = *state;
 	unsigned n_client, n_gateway;
@@ -277,7 +277,7 @@ static void test_idle(void **state)
 
 // The client lost its half and starts over with the same credentials; the gateway was told
 // nothing (13), or re-armed by the repeated authorization.
-static void test_rejoin(void **state)
+static void b13_client_agent_starts_over_with_equal_credentials(void **state)
 {
 	struct sim *sim = *state;
 
@@ -301,7 +301,7 @@ static void test_rejoin(void **state)
 	}
 }
 
-static void test_withdraw(void **state)
+static void b25_withdrawn_remote_is_silent_until_announced_again(void **state)
 {
 	struct sim *sim = *state;
 	const char *text = "candidate:1 1 udp 2130706431 2001:db8::10 40000 typ host ufrag clnt";
@@ -330,7 +330,7 @@ static void test_withdraw(void **state)
 	assert_selected(sim, "[2001:db8::10]:40000", "[2001:db8::20]:52625");
 }
 
-static void test_pair_limit(void **state)
+static void b27_pairs_are_bounded_and_the_best_stay(void **state)
 {
 	struct sim *sim = *state;
 	struct ice_agent *gateway;
@@ -414,18 +414,24 @@ static void test_local_candidates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_dual_stack, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_single_stack, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b14_b24_b29_dual_stack_connects_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(b29_single_stack, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_loss, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_trickle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_peer_reflexive, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_optimistic, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_steady, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b21_a_better_pair_is_followed_within_one_check, setup, teardown),
+		cmocka_unit_test_setup_teardown(b18_unknown_source_port_is_usable, setup, teardown),
+		cmocka_unit_test_setup_teardown(b28_optimistic_candidates, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b20_every_check_is_answered_for_ten_minutes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_client_to_client, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rejoin, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_pair_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(b30_idle_checks_every_25_s, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b13_client_agent_starts_over_with_equal_credentials, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b25_withdrawn_remote_is_silent_until_announced_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b27_pairs_are_bounded_and_the_best_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_local_candidates, setup, teardown),
 	};
 

@@ -67,16 +67,11 @@ static bool client_uses(const struct sim *sim, const char *client)
 		&& ip_endpoint_eq(&local, &ep);
 }
 
-static const struct {
+struct failover {
 	const char *name;
 	enum blocked blocked;
 	bool is_worse_first; // the worse path was nominated before the better one
 	uint64_t gateway_ns; // must have followed after this
-} failovers[] = {
-	{"22 both ways, worse path never nominated", BLOCKED_BOTH, false, 18200 * SIM_MS},
-	{"22 both ways, worse path once nominated", BLOCKED_BOTH, true, 11 * SIM_S},
-	{"23 to the client, worse path never nominated", BLOCKED_TO_CLIENT, false, 18200 * SIM_MS},
-	{"23 to the client, worse path once nominated", BLOCKED_TO_CLIENT, true, 12 * SIM_S},
 };
 
 static void connect_both(struct sim *sim, bool is_worse_first)
@@ -97,50 +92,117 @@ static void connect_both(struct sim *sim, bool is_worse_first)
 	assert_true(client_uses(sim, BETTER));
 }
 
-static void test_failover(void **state)
+// Blackholes the better path for a minute: both leave it once, in time, and return to it afterwards.
+static void fail_over(void **state, const struct failover *f)
 {
-	for (size_t i = 0; i < COUNT_OF(failovers); i++) {
-		enum blocked blocked = BLOCKED_NONE;
-		uint64_t start, gateway_ns = 0, client_ns = 0;
-		unsigned n_before;
-		struct sim *sim;
+	enum blocked blocked = BLOCKED_NONE;
+	uint64_t start, gateway_ns = 0, client_ns = 0;
+	unsigned n_before;
+	struct sim *sim;
 
-		teardown(state);
-		setup(state);
-		sim = *state;
-		sim->blocked = sim_endpoint(BETTER);
-		sim->filter = block_filter;
-		sim->test = &blocked;
-		connect_both(sim, failovers[i].is_worse_first);
-		blocked = failovers[i].blocked;
-		n_before = sim->nodes[SIM_GATEWAY].n_selected;
-		start = sim->now;
-		while (sim->now - start < 60 * SIM_S) {
-			sim_run(sim, 100 * SIM_MS);
-			if (client_ns == 0 && client_uses(sim, WORSE))
-				client_ns = sim->now - start;
-			if (gateway_ns == 0 && gateway_uses(sim, WORSE))
-				gateway_ns = sim->now - start;
-		}
-		print_message(
-			"%s: client %.1f s, gateway %.1f s\n",
-			failovers[i].name,
-			(double)client_ns / SIM_S,
-			(double)gateway_ns / SIM_S);
-		assert_in_range(client_ns, SIM_MS, 18200 * SIM_MS);
-		assert_in_range(gateway_ns, SIM_MS, failovers[i].gateway_ns);
-		// Once, and for good.
-		assert_int_equal(sim->nodes[SIM_GATEWAY].n_selected, n_before + 1);
-		assert_true(sim_agree(sim));
-		assert_int_equal(sim->nodes[SIM_GATEWAY].n_disconnected, 0);
-		assert_int_equal(sim->nodes[SIM_CLIENT].n_disconnected, 0);
-		// The better path comes back, and both return to it.
-		blocked = BLOCKED_NONE;
-		sim_run(sim, 40 * SIM_S);
-		assert_true(gateway_uses(sim, BETTER));
-		assert_true(client_uses(sim, BETTER));
-		assert_int_equal(sim->nodes[SIM_GATEWAY].n_selected, n_before + 2);
+	teardown(state);
+	setup(state);
+	sim = *state;
+	sim->blocked = sim_endpoint(BETTER);
+	sim->filter = block_filter;
+	sim->test = &blocked;
+	connect_both(sim, f->is_worse_first);
+	blocked = f->blocked;
+	n_before = sim->nodes[SIM_GATEWAY].n_selected;
+	start = sim->now;
+	while (sim->now - start < 60 * SIM_S) {
+		sim_run(sim, 100 * SIM_MS);
+		if (client_ns == 0 && client_uses(sim, WORSE))
+			client_ns = sim->now - start;
+		if (gateway_ns == 0 && gateway_uses(sim, WORSE))
+			gateway_ns = sim->now - start;
 	}
+	print_message(
+		"%s: client %.1f s, gateway %.1f s\n",
+		f->name,
+		(double)client_ns / SIM_S,
+		(double)gateway_ns / SIM_S);
+	assert_in_range(client_ns, SIM_MS, 18200 * SIM_MS);
+	assert_in_range(gateway_ns, SIM_MS, f->gateway_ns);
+	// Once, and for good.
+	assert_int_equal(sim->nodes[SIM_GATEWAY].n_selected, n_before + 1);
+	assert_true(sim_agree(sim));
+	assert_int_equal(sim->nodes[SIM_GATEWAY].n_disconnected, 0);
+	assert_int_equal(sim->nodes[SIM_CLIENT].n_disconnected, 0);
+	blocked = BLOCKED_NONE;
+	sim_run(sim, 40 * SIM_S);
+	assert_true(gateway_uses(sim, BETTER));
+	assert_true(client_uses(sim, BETTER));
+	assert_int_equal(sim->nodes[SIM_GATEWAY].n_selected, n_before + 2);
+}
+
+static void b22_blackholed_path_is_left(void **state)
+{
+	static const struct failover cases[] = {
+		{"worse path never nominated", BLOCKED_BOTH, false, 18200 * SIM_MS},
+		{"worse path once nominated", BLOCKED_BOTH, true, 11 * SIM_S},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		fail_over(state, &cases[i]);
+}
+
+static void b23_path_that_is_dead_towards_the_client(void **state)
+{
+	static const struct failover cases[] = {
+		{"worse path never nominated", BLOCKED_TO_CLIENT, false, 18200 * SIM_MS},
+		{"worse path once nominated", BLOCKED_TO_CLIENT, true, 12 * SIM_S},
+	};
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		fail_over(state, &cases[i]);
+}
+
+// Gaps between the gateway's checks on the better path since the client's stopped to arrive.
+struct pace {
+	enum blocked blocked; // first: block_filter() reads it
+	uint64_t last, longest;
+};
+
+static void watch_pace(struct sim *sim, const struct sim_packet *packet)
+{
+	struct pace *pace = sim->test;
+	struct stun_msg msg;
+
+	assert_int_equal(stun_msg_parse(&msg, packet->data, packet->size), 0);
+	if (!ip_endpoint_eq(&packet->to, &sim->blocked) || msg.cls != STUN_CLASS_REQUEST)
+		return;
+	if (sim->now - pace->last > pace->longest)
+		pace->longest = sim->now - pace->last;
+	pace->last = sim->now;
+}
+
+// Only the direction to the gateway dies. Our client leaves as usual. An official one keeps the pair until
+// it has not heard the gateway on it for 15 s, so the gateway must not check as often as that.
+static void b22_path_that_is_dead_towards_the_gateway(void **state)
+{
+	static const struct failover f = {
+		"towards the gateway", BLOCKED_TO_GATEWAY, false, 18200 * SIM_MS};
+	struct pace pace = {.blocked = BLOCKED_NONE};
+	struct sim *sim;
+
+	fail_over(state, &f);
+	teardown(state);
+	setup(state);
+	sim = *state;
+	sim->blocked = sim_endpoint(BETTER);
+	sim->filter = block_filter;
+	sim->watch = watch_pace;
+	sim->test = &pace;
+	connect_both(sim, false);
+	pace.blocked = BLOCKED_TO_GATEWAY;
+	pace.last = sim->now;
+	pace.longest = 0;
+	sim_run(sim, 60 * SIM_S);
+	assert_true(pace.longest > 16 * SIM_S);
+	// Still looking whether it heals.
+	assert_true(sim->now - pace.last < 25 * SIM_S);
+	assert_true(ice_agent_pair_count(sim->nodes[SIM_GATEWAY].agent) == 2);
 }
 
 // An idle peer that wakes up to a dead path must not be kept waiting for the idle cadence.
@@ -200,7 +262,7 @@ static void test_never_flaps(void **state)
 
 // Everything dead: the client notices after 16.5 s, up to a check interval, and 1 s of grace, and says
 // so once.
-static void test_failure(void **state)
+static void b12_client_gives_up_a_dead_gateway(void **state)
 {
 	enum blocked blocked = BLOCKED_BOTH;
 	struct sim *sim = *state;
@@ -227,7 +289,7 @@ static void test_failure(void **state)
 	assert_int_equal(sim->nodes[SIM_GATEWAY].n_disconnected, 0);
 }
 
-static void test_no_candidates(void **state)
+static void b05_no_candidates_fails_after_10_s(void **state)
 {
 	struct sim *sim = *state;
 	struct ice_config config = sim_config(sim, SIM_GATEWAY);
@@ -302,7 +364,7 @@ static void test_heard_pair_stays(void **state)
 
 // A relayed address that was met before it was announced ranks as peer-reflexive, above the
 // server-reflexive one that the client prefers. The announcement puts that right.
-static void test_announcement_ranks(void **state)
+static void b18_announcement_replaces_peer_reflexive(void **state)
 {
 	const char *relayed = "198.51.100.5:53909";
 	struct ice_candidate relay = {.kind = ICE_KIND_RELAY, .addr = sim_endpoint(relayed)};
@@ -332,15 +394,22 @@ static void test_announcement_ranks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_failover, setup, teardown),
+		cmocka_unit_test_setup_teardown(b22_blackholed_path_is_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b22_path_that_is_dead_towards_the_gateway, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b23_path_that_is_dead_towards_the_client, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dead_after_idle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_idle_keeps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_never_flaps, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_failure, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_no_candidates, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b12_client_gives_up_a_dead_gateway, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b05_no_candidates_fails_after_10_s, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_grace, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_heard_pair_stays, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_announcement_ranks, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b18_announcement_replaces_peer_reflexive, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,7 +101,7 @@ static size_t build(struct sim *sim, const struct recipe *r, uint8_t buf[ICE_TRA
 	return (size_t)size;
 }
 
-static void test_refused(void **state)
+static void b16_b17_wrong_messages_change_nothing(void **state)
 {
 	struct sim *sim = *state;
 	struct sim_node *gateway = &sim->nodes[SIM_GATEWAY];
@@ -140,7 +140,7 @@ static void watch_answer(struct sim *sim, const struct sim_packet *packet)
 	assert_int_equal(packet->size, 64);
 }
 
-static void test_answered(void **state)
+static void b15_answer_bytes(void **state)
 {
 	const struct recipe good = {.use_candidate = true};
 	uint8_t buf[ICE_TRANSMIT_SIZE_MAX];
@@ -164,7 +164,7 @@ static void test_answered(void **state)
 }
 
 // Every truncation, every trailing byte, both top bits, at every alignment: no message.
-static void test_mangled(void **state)
+static void b31_mangled_messages_are_dropped(void **state)
 {
 	const struct recipe good = {.name = "good"};
 	uint8_t buf[ICE_TRANSMIT_SIZE_MAX], shifted[ICE_TRANSMIT_SIZE_MAX + 8] = {0};
@@ -228,7 +228,7 @@ static void test_bit_flips(void **state)
 }
 
 // The greater tie-breaker answers 487; nobody changes roles, and a 487 received means nothing.
-static void test_role_conflict(void **state)
+static void b17_b24_roles_never_change(void **state)
 {
 	struct recipe r = {.is_controlled = true, .use_candidate = true};
 	uint8_t buf[ICE_TRANSMIT_SIZE_MAX];
@@ -403,11 +403,12 @@ static void test_longest_credentials(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_answered, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_mangled, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b16_b17_wrong_messages_change_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(b15_answer_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(b31_mangled_messages_are_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bit_flips, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_role_conflict, setup, teardown),
+		cmocka_unit_test_setup_teardown(b17_b24_roles_never_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nomination_of_controlling, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_responses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_response, setup, teardown),

@@ -180,7 +180,7 @@ static void test_many(void **state)
 }
 
 // Behaviour 8: three clients with the same USERNAME in both halves; the passwords differ.
-static void test_collision(void **state)
+static void b08_equal_ufrags_of_several_clients(void **state)
 {
 	struct crowd *crowd = *state;
 	const char *u[2] = {"gate", "clnt"};
@@ -236,7 +236,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_collision, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			b08_equal_ufrags_of_several_clients, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 	};
 

@@ -62,13 +62,21 @@ void rsim_destroy(struct rsim *sim)
 	free(sim);
 }
 
-static uint64_t delay_of(const struct rsim *sim, const struct ip_endpoint *ep)
+// @return index of the relay that the address belongs to, or RSIM_RELAYS_MAX
+static size_t relay_of(const struct rsim *sim, const struct ip_endpoint *ep)
 {
 	for (size_t i = 0; i < sim->n_relays; i++) {
 		if (double_owns(&sim->relays[i], ep))
-			return sim->delays[i];
+			return i;
 	}
-	return 0;
+	return RSIM_RELAYS_MAX;
+}
+
+static uint64_t delay_of(const struct rsim *sim, const struct ip_endpoint *ep)
+{
+	size_t relay = relay_of(sim, ep);
+
+	return relay < RSIM_RELAYS_MAX ? sim->delays[relay] : 0;
 }
 
 static void net_send(
@@ -198,6 +206,8 @@ static void node_send(
 	struct ip_endpoint from = *local;
 	size_t i = 0;
 
+	if (n->is_direct_dead && relay_of(sim, remote) == RSIM_RELAYS_MAX)
+		return;
 	if (n->nat == RSIM_NAT_SYMMETRIC && local->addr.family == IP_FAMILY_V4) {
 		while (i < n->n_mappings
 		       && !(ip_endpoint_eq(&n->mappings[i].remote, remote)
@@ -417,13 +427,13 @@ static const struct ip_endpoint *inside_of(const struct rsim_node *n, const stru
 static void arrive(struct rsim *sim, size_t index)
 {
 	struct rsim_packet p = sim->flight[index];
+	size_t relay;
 
 	sim->flight[index] = sim->flight[--sim->n_flight];
-	for (size_t i = 0; i < sim->n_relays; i++) {
-		if (double_owns(&sim->relays[i], &p.to)) {
-			double_receive(&sim->relays[i], sim->now, &p.from, &p.to, p.data, p.size);
-			return;
-		}
+	relay = relay_of(sim, &p.to);
+	if (relay < RSIM_RELAYS_MAX) {
+		double_receive(&sim->relays[relay], sim->now, &p.from, &p.to, p.data, p.size);
+		return;
 	}
 	for (unsigned i = 0; i < RSIM_NODES_MAX; i++) {
 		const struct ip_endpoint *inside = inside_of(&sim->nodes[i], &p);

@@ -44,6 +44,7 @@ struct rsim_node {
 	struct ip_addr public_addr;
 	struct rsim_mapping mappings[RSIM_MAPPINGS_MAX];
 	size_t n_mappings;
+	bool is_direct_dead; // what it sends to anyone but relays is lost
 	char announced[RSIM_TEXTS_MAX][ICE_CANDIDATE_TEXT_SIZE];
 	size_t n_announced;
 	struct ice_candidate remotes[RSIM_TEXTS_MAX];

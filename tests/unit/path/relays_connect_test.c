@@ -31,7 +31,7 @@ static void assert_connected(const struct rsim *sim, uint64_t since)
 	}
 }
 
-static void test_relay_to_relay(void **)
+static void b19_answers_go_back_through_the_relay(void **)
 {
 	struct rsim *sim = double_symmetric(1, 2);
 	uint64_t start = sim->now;
@@ -48,7 +48,7 @@ static void test_relay_to_relay(void **)
 }
 
 // Item 46.
-static void test_same_relay(void **)
+static void b46_both_at_the_same_relay(void **)
 {
 	struct rsim *sim = double_symmetric(1, 1);
 	uint64_t start = sim->now;
@@ -60,7 +60,7 @@ static void test_same_relay(void **)
 }
 
 // Item 14 with relays about: a public gateway is reached directly, also from a symmetric NAT.
-static void test_direct_is_preferred(void **)
+static void b21_direct_is_preferred_to_the_relay(void **)
 {
 	struct rsim *sim = rsim_create();
 
@@ -81,7 +81,7 @@ static void test_direct_is_preferred(void **)
 }
 
 // Item 43: the portal says that the relay is gone; item 26 is asserted by the simulation.
-static void test_migrates_when_the_portal_says_so(void **)
+static void b43_b26_relay_removed_by_the_portal(void **)
 {
 	struct rsim *sim = double_symmetric(3, 3);
 	uint64_t start = sim->now;
@@ -104,7 +104,7 @@ static void test_migrates_when_the_portal_says_so(void **)
 
 // Item 42: nobody says anything; the allocation notices by itself, at the latest after two keep-alive
 // times and one giving up.
-static void test_migrates_from_a_silent_relay(void **)
+static void b42_silent_relay_is_left(void **)
 {
 	struct rsim *sim = double_symmetric(3, 3);
 
@@ -121,7 +121,7 @@ static void test_migrates_from_a_silent_relay(void **)
 }
 
 // Item 36 end to end: the relay restarts and has forgotten everything.
-static void test_survives_a_forgetful_relay(void **)
+static void b36_relay_that_forgot_everything(void **)
 {
 	struct rsim *sim = double_symmetric(1, 1);
 
@@ -139,7 +139,7 @@ static void test_survives_a_forgetful_relay(void **)
 }
 
 // A dual-stack relay joins a peer that has only IPv6 to one that has only IPv4.
-static void test_joins_the_families(void **)
+static void b29_a_relay_joins_the_families(void **)
 {
 	struct rsim *sim = rsim_create();
 	uint64_t start;
@@ -161,13 +161,13 @@ static void test_joins_the_families(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_relay_to_relay),
-		cmocka_unit_test(test_same_relay),
-		cmocka_unit_test(test_direct_is_preferred),
-		cmocka_unit_test(test_migrates_when_the_portal_says_so),
-		cmocka_unit_test(test_migrates_from_a_silent_relay),
-		cmocka_unit_test(test_survives_a_forgetful_relay),
-		cmocka_unit_test(test_joins_the_families),
+		cmocka_unit_test(b19_answers_go_back_through_the_relay),
+		cmocka_unit_test(b46_both_at_the_same_relay),
+		cmocka_unit_test(b21_direct_is_preferred_to_the_relay),
+		cmocka_unit_test(b43_b26_relay_removed_by_the_portal),
+		cmocka_unit_test(b42_silent_relay_is_left),
+		cmocka_unit_test(b36_relay_that_forgot_everything),
+		cmocka_unit_test(b29_a_relay_joins_the_families),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

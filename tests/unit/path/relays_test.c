@@ -68,7 +68,7 @@ static void test_bad_entries_are_skipped(void **)
 }
 
 // Item 44.
-static void test_other_credentials_replace(void **)
+static void b44_other_credentials_replace_the_relay(void **)
 {
 	struct rsim *sim = one_node(1);
 	struct rsim_node *n = &sim->nodes[0];
@@ -92,7 +92,7 @@ static void test_other_credentials_replace(void **)
 }
 
 // Item 45.
-static void test_unlisted_is_probed(void **)
+static void b45_unlisted_relay_is_probed(void **)
 {
 	struct rsim *sim = one_node(2);
 
@@ -118,7 +118,7 @@ static void test_unlisted_is_probed(void **)
 	rsim_destroy(sim);
 }
 
-static void test_restarted_relay_has_another_id(void **)
+static void b44_restarted_relay_has_another_id(void **)
 {
 	struct rsim *sim = one_node(1);
 	struct relays_entry entries[2];
@@ -137,7 +137,7 @@ static void test_restarted_relay_has_another_id(void **)
 }
 
 // Item 37, and a relay that never answers.
-static void test_empty_when_the_last_fails(void **)
+static void b37_wrong_credentials_of_the_last_relay(void **)
 {
 	struct rsim *sim = one_node(2);
 
@@ -170,7 +170,7 @@ static enum turn_rx deliver(struct rsim *sim, const char *remote, const void *da
 }
 
 // Item 47.
-static void test_port_3478_is_not_always_a_relay(void **)
+static void b47_port_3478_is_not_always_a_relay(void **)
 {
 	const uint8_t frame[4] = {0x40, 0, 0, 0}, wireguard[32] = {4};
 	struct rsim *sim = one_node(1);
@@ -342,11 +342,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_entries_of_one_id_are_one_relay),
 		cmocka_unit_test(test_bad_entries_are_skipped),
-		cmocka_unit_test(test_other_credentials_replace),
-		cmocka_unit_test(test_unlisted_is_probed),
-		cmocka_unit_test(test_restarted_relay_has_another_id),
-		cmocka_unit_test(test_empty_when_the_last_fails),
-		cmocka_unit_test(test_port_3478_is_not_always_a_relay),
+		cmocka_unit_test(b44_other_credentials_replace_the_relay),
+		cmocka_unit_test(b45_unlisted_relay_is_probed),
+		cmocka_unit_test(b44_restarted_relay_has_another_id),
+		cmocka_unit_test(b37_wrong_credentials_of_the_last_relay),
+		cmocka_unit_test(b47_port_3478_is_not_always_a_relay),
 		cmocka_unit_test(test_near_relays_are_chosen),
 		cmocka_unit_test(test_candidates_of_a_connection),
 		cmocka_unit_test(test_channels_and_routes),

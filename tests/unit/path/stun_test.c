@@ -159,11 +159,9 @@ static void vector_check(const struct stun_writer *w, const char *hex)
 	assert_memory_equal(w->cur.data, want, size);
 }
 
-static void test_emit_ice(void **state)
+static void appendix_b1_request(void **state)
 {
-	const char *client_pwd = "clientpasswordclientpw", *gateway_pwd = "gatewaypasswordgateway";
-	const struct ip_endpoint v4 = endpoint("203.0.113.7:52625"),
-				 v6 = endpoint("[2001:db8::7]:52625");
+	const char *pwd = "clientpasswordclientpw";
 	struct stun_writer w;
 	uint8_t buf[256];
 
@@ -171,34 +169,48 @@ static void test_emit_ice(void **state)
 	stun_writer_add(&w, STUN_ATTR_USERNAME, "clnt:gate", 9);
 	stun_writer_add_u64(&w, STUN_ATTR_ICE_CONTROLLED, 0x0123456789abcdef);
 	stun_writer_add_u32(&w, STUN_ATTR_PRIORITY, 0x6efffeff);
-	stun_writer_add_integrity(&w, *state, client_pwd, strlen(client_pwd));
+	stun_writer_add_integrity(&w, *state, pwd, strlen(pwd));
 	stun_writer_add_fingerprint(&w);
 	vector_check(
 		&w,
 		"000100442112a442000102030405060708090a0b00060009636c6e743a676174650000008029000801"
 		"23456789abcdef002400046efffeff00080014d376396b9e7f29cba7cfc6ad3233b0cdf7190d3f8028"
 		"000400557ce5");
+}
+
+static void success_check(struct stun_mac *mac, const char *mapped, const char *hex)
+{
+	const struct ip_endpoint ep = endpoint(mapped);
+	const char *pwd = "gatewaypasswordgateway";
+	struct stun_writer w;
+	uint8_t buf[256];
 
 	stun_writer_init(&w, buf, sizeof(buf), STUN_CLASS_SUCCESS, STUN_METHOD_BINDING, &counting);
-	stun_writer_add_xor_address(&w, STUN_ATTR_XOR_MAPPED_ADDRESS, &v4);
-	stun_writer_add_integrity(&w, *state, gateway_pwd, strlen(gateway_pwd));
+	stun_writer_add_xor_address(&w, STUN_ATTR_XOR_MAPPED_ADDRESS, &ep);
+	stun_writer_add_integrity(&w, mac, pwd, strlen(pwd));
 	stun_writer_add_fingerprint(&w);
-	vector_check(
-		&w,
+	vector_check(&w, hex);
+}
+
+static void appendix_b2_success_v4(void **state)
+{
+	success_check(
+		*state,
+		"203.0.113.7:52625",
 		"0101002c2112a442000102030405060708090a0b002000080001ec83ea12d545000800140faf963bd0"
 		"2519d77fc38a1cd2cbb0db959e464f802800043b600d8b");
+}
 
-	stun_writer_init(&w, buf, sizeof(buf), STUN_CLASS_SUCCESS, STUN_METHOD_BINDING, &counting);
-	stun_writer_add_xor_address(&w, STUN_ATTR_XOR_MAPPED_ADDRESS, &v6);
-	stun_writer_add_integrity(&w, *state, gateway_pwd, strlen(gateway_pwd));
-	stun_writer_add_fingerprint(&w);
-	vector_check(
-		&w,
+static void appendix_b3_success_v6(void **state)
+{
+	success_check(
+		*state,
+		"[2001:db8::7]:52625",
 		"010100382112a442000102030405060708090a0b002000140002ec830113a9fa000102030405060708"
 		"090a0c00080014afafe2ea8387fcbab3d67c37e29841aa311259b080280004b28d53c5");
 }
 
-static void test_emit_turn(void **state)
+static void appendix_b4_b5_b6_turn_requests(void **state)
 {
 	const struct ip_endpoint peer = endpoint("203.0.113.7:52625");
 	const char *nonce = "00000000-0000-0000-0000-000000000001";
@@ -394,8 +406,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rfc5769),
 		cmocka_unit_test(test_request_fields),
-		cmocka_unit_test(test_emit_ice),
-		cmocka_unit_test(test_emit_turn),
+		cmocka_unit_test(appendix_b1_request),
+		cmocka_unit_test(appendix_b2_success_v4),
+		cmocka_unit_test(appendix_b3_success_v6),
+		cmocka_unit_test(appendix_b4_b5_b6_turn_requests),
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_after_integrity),
 		cmocka_unit_test(test_dual_relayed),

@@ -45,7 +45,7 @@ static struct ip_endpoint numbered_peer(unsigned i)
 	return (struct ip_endpoint){.addr = ip_addr_v4(bytes), .port = 1000};
 }
 
-static void test_header(void **)
+static void b40_channel_data_header(void **)
 {
 	const uint8_t good[] = {0x4f, 0xff, 0x00, 0x03, 'a', 'b', 'c'};
 	uint8_t frame[sizeof(good)] = {0}, edge[4] = {0x3f, 0xff, 0, 0};
@@ -68,7 +68,7 @@ static void test_header(void **)
 }
 
 // Item 40: both ways, any size, no padding.
-static void test_data_both_ways(void **)
+static void b40_data_both_ways_of_any_size(void **)
 {
 	struct bench *b = started();
 	struct ip_endpoint peer = bench_endpoint(PEER), out, relayed;
@@ -140,7 +140,7 @@ static void test_queue_keeps_the_newest(void **)
 	bench_destroy(b);
 }
 
-static void test_lazy_and_optimistic(void **)
+static void b41_unconfirmed_and_unknown_channels(void **)
 {
 	struct bench *b = started();
 	struct ip_endpoint peer = bench_endpoint(PEER);
@@ -170,7 +170,7 @@ static void test_lazy_and_optimistic(void **)
 }
 
 // Item 39: with traffic.
-static void test_refresh_with_traffic(void **)
+static void b39_refresh_at_300_s_with_traffic(void **)
 {
 	struct bench *b = started();
 
@@ -223,7 +223,7 @@ static void test_refresh_at_rfc_server(void **)
 }
 
 // Item 39: without traffic.
-static void test_lapse_and_reuse(void **)
+static void b39_lapse_at_600_s_reuse_at_900_s(void **)
 {
 	struct bench *b = started();
 	struct ip_endpoint out;
@@ -245,7 +245,7 @@ static void test_lapse_and_reuse(void **)
 }
 
 // Item 39: more peers than numbers.
-static void test_all_numbers_used(void **)
+static void b39_more_than_4096_peers(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	struct ip_endpoint peer;
@@ -281,7 +281,7 @@ static void test_all_numbers_used(void **)
 	bench_destroy(b);
 }
 
-static void test_refused_number(void **)
+static void b39_refused_number_rests(void **)
 {
 	struct bench *b = started();
 	struct ip_endpoint peer = bench_endpoint(PEER);
@@ -364,17 +364,17 @@ static void test_bad_peers_and_sizes(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_header),
-		cmocka_unit_test(test_data_both_ways),
+		cmocka_unit_test(b40_channel_data_header),
+		cmocka_unit_test(b40_data_both_ways_of_any_size),
 		cmocka_unit_test(test_queued_until_allocated),
 		cmocka_unit_test(test_queue_keeps_the_newest),
-		cmocka_unit_test(test_lazy_and_optimistic),
-		cmocka_unit_test(test_refresh_with_traffic),
+		cmocka_unit_test(b41_unconfirmed_and_unknown_channels),
+		cmocka_unit_test(b39_refresh_at_300_s_with_traffic),
 		cmocka_unit_test(test_refresh_by_worker_report),
 		cmocka_unit_test(test_refresh_at_rfc_server),
-		cmocka_unit_test(test_lapse_and_reuse),
-		cmocka_unit_test(test_all_numbers_used),
-		cmocka_unit_test(test_refused_number),
+		cmocka_unit_test(b39_lapse_at_600_s_reuse_at_900_s),
+		cmocka_unit_test(b39_more_than_4096_peers),
+		cmocka_unit_test(b39_refused_number_rests),
 		cmocka_unit_test(test_data_postpones_keepalive),
 		cmocka_unit_test(test_sending_hides_no_dead_relay),
 		cmocka_unit_test(test_bad_peers_and_sizes),

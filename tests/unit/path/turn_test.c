@@ -38,7 +38,7 @@ static void assert_candidate(
 }
 
 // spec/connectivity.md B.6, B.4 and B.5; transaction id 00 01 .. 0b throughout.
-static void test_vectors(void **)
+static void appendix_b4_b5_b6_sent_by_the_turn_client(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	struct ip_endpoint peer = bench_endpoint("203.0.113.7:52625");
@@ -75,7 +75,7 @@ static void test_vectors(void **)
 }
 
 // Item 32: Binding to both, Allocate without nonce, 401, Allocate, two addresses of one port.
-static void test_allocates_dual_stack(void **)
+static void b32_allocates_dual_stack(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, RELAY_V6);
 	uint64_t rtt;
@@ -127,7 +127,7 @@ static void test_allocates_dual_stack(void **)
 }
 
 // Item 33.
-static void test_single_family(void **)
+static void b33_relays_of_one_family(void **)
 {
 	struct bench *b = bench_create(NULL, RELAY_V6);
 	struct ip_endpoint peer = bench_endpoint("203.0.113.7:52625"), out;
@@ -170,7 +170,7 @@ static void test_retransmits_and_gives_up(void **)
 	bench_destroy(b);
 }
 
-static void test_other_family_answers(void **)
+static void b32_the_other_family_answers(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, RELAY_V6);
 	struct ip_endpoint out;
@@ -186,7 +186,7 @@ static void test_other_family_answers(void **)
 }
 
 // Item 42.
-static void test_refresh_keepalive_and_silence(void **)
+static void b42_refresh_keepalive_and_silence(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	size_t mark;
@@ -251,7 +251,7 @@ static void test_lifetime_expires(void **)
 }
 
 // Item 34.
-static void test_stale_nonce(void **)
+static void b34_stale_nonce(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	struct ip_endpoint peer = bench_endpoint("203.0.113.7:52625");
@@ -281,7 +281,7 @@ static void test_endless_challenges_are_bounded(void **)
 }
 
 // Item 35: a process before us left an allocation on our port.
-static void test_mismatch_on_allocate(void **)
+static void b35_mismatch_on_allocate(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 
@@ -295,7 +295,7 @@ static void test_mismatch_on_allocate(void **)
 }
 
 // coturn says so unsigned, before it asks who we are.
-static void test_mismatch_at_rfc_server(void **)
+static void b35_mismatch_at_rfc_server(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 
@@ -323,7 +323,7 @@ static void test_mismatch_for_ever(void **)
 }
 
 // Item 36.
-static void test_mismatch_on_refresh(void **)
+static void b36_mismatch_on_refresh(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	struct ip_endpoint peer = bench_endpoint("203.0.113.7:52625");
@@ -341,7 +341,7 @@ static void test_mismatch_on_refresh(void **)
 	bench_destroy(b);
 }
 
-static void test_mismatch_on_channel_bind(void **)
+static void b36_mismatch_on_channel_bind(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 	struct ip_endpoint peer = bench_endpoint("203.0.113.7:52625");
@@ -357,7 +357,7 @@ static void test_mismatch_on_channel_bind(void **)
 }
 
 // Item 37.
-static void test_wrong_credentials(void **)
+static void b37_wrong_credentials(void **)
 {
 	for (unsigned is_rfc = 0; is_rfc < 2; is_rfc++) {
 		struct bench *b = bench_create(RELAY_V4, NULL);
@@ -377,7 +377,7 @@ static void test_wrong_credentials(void **)
 	}
 }
 
-static void test_wrong_password_at_rfc_server(void **)
+static void b37_wrong_password_at_rfc_server(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 
@@ -434,7 +434,7 @@ static void test_refused_allocate(void **)
 }
 
 // Item 38: once a relay has signed, nothing unsigned or wrongly signed counts.
-static void test_unsigned_answers_are_ignored(void **)
+static void b38_unsigned_answers_are_ignored(void **)
 {
 	const unsigned codes[] = {400, 401, 437, 438, 508};
 
@@ -461,7 +461,7 @@ static void test_unsigned_answers_are_ignored(void **)
 	}
 }
 
-static void test_unsigned_before_the_dialect_is_known(void **)
+static void b38_unsigned_before_the_dialect_is_known(void **)
 {
 	const unsigned codes[] = {401, 438, 508};
 
@@ -555,7 +555,7 @@ static void test_changed_mapping(void **)
 }
 
 // Item 45.
-static void test_probe(void **)
+static void b45_probe_has_one_second(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
 
@@ -688,32 +688,32 @@ static void test_bad_config(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_allocates_dual_stack),
-		cmocka_unit_test(test_single_family),
+		cmocka_unit_test(appendix_b4_b5_b6_sent_by_the_turn_client),
+		cmocka_unit_test(b32_allocates_dual_stack),
+		cmocka_unit_test(b33_relays_of_one_family),
 		cmocka_unit_test(test_retransmits_and_gives_up),
-		cmocka_unit_test(test_other_family_answers),
-		cmocka_unit_test(test_refresh_keepalive_and_silence),
+		cmocka_unit_test(b32_the_other_family_answers),
+		cmocka_unit_test(b42_refresh_keepalive_and_silence),
 		cmocka_unit_test(test_retries_by_itself),
 		cmocka_unit_test(test_lifetime_expires),
-		cmocka_unit_test(test_stale_nonce),
+		cmocka_unit_test(b34_stale_nonce),
 		cmocka_unit_test(test_endless_challenges_are_bounded),
-		cmocka_unit_test(test_mismatch_on_allocate),
-		cmocka_unit_test(test_mismatch_at_rfc_server),
+		cmocka_unit_test(b35_mismatch_on_allocate),
+		cmocka_unit_test(b35_mismatch_at_rfc_server),
 		cmocka_unit_test(test_mismatch_for_ever),
-		cmocka_unit_test(test_mismatch_on_refresh),
-		cmocka_unit_test(test_mismatch_on_channel_bind),
-		cmocka_unit_test(test_wrong_credentials),
-		cmocka_unit_test(test_wrong_password_at_rfc_server),
+		cmocka_unit_test(b36_mismatch_on_refresh),
+		cmocka_unit_test(b36_mismatch_on_channel_bind),
+		cmocka_unit_test(b37_wrong_credentials),
+		cmocka_unit_test(b37_wrong_password_at_rfc_server),
 		cmocka_unit_test(test_protocol_failures),
 		cmocka_unit_test(test_refused_allocate),
-		cmocka_unit_test(test_unsigned_answers_are_ignored),
-		cmocka_unit_test(test_unsigned_before_the_dialect_is_known),
+		cmocka_unit_test(b38_unsigned_answers_are_ignored),
+		cmocka_unit_test(b38_unsigned_before_the_dialect_is_known),
 		cmocka_unit_test(test_rfc_server),
 		cmocka_unit_test(test_rfc_server_with_unsigned_challenge),
 		cmocka_unit_test(test_incomplete_success),
 		cmocka_unit_test(test_changed_mapping),
-		cmocka_unit_test(test_probe),
+		cmocka_unit_test(b45_probe_has_one_second),
 		cmocka_unit_test(test_restart_on_other_sockets),
 		cmocka_unit_test(test_release),
 		cmocka_unit_test(test_matches),

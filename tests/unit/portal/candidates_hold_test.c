@@ -39,7 +39,7 @@ static void assert_done(struct candidates_hold *h)
 	assert_true(candidates_hold_is_empty(h));
 }
 
-static void batches(void **)
+static void b64_held_candidates_come_in_batches(void **)
 {
 	static const char *const by_priority[] = {HOST, SRFLX, RELAY};
 	struct candidates_hold *h = candidates_hold_create();
@@ -61,7 +61,7 @@ static void batches(void **)
 	candidates_hold_destroy(h);
 }
 
-static void opposites_cancel(void **)
+static void b64_held_opposites_cancel(void **)
 {
 	static const char *const host[] = {HOST};
 	struct candidates_hold *h = candidates_hold_create();
@@ -114,8 +114,8 @@ static void limit(void **)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(batches),
-		cmocka_unit_test(opposites_cancel),
+		cmocka_unit_test(b64_held_candidates_come_in_batches),
+		cmocka_unit_test(b64_held_opposites_cancel),
 		cmocka_unit_test(forget),
 		cmocka_unit_test(limit),
 	};
