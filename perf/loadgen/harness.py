@@ -9,18 +9,23 @@ core are on the first core, the gateway's worker is on the second.
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
+import queue
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = TOP / "build-perf"
+# The functional tests have a build of their own.
+BUILD = TOP / os.environ.get("LAB_BUILD", "build-perf")
 LOADGEN = BUILD / "perf/loadgen/loadgen"
 GATEWAY = BUILD / "control/gateway/sallyport-gateway"
 INSIDE = "SALLYPORT_PERF_INSIDE"
@@ -31,12 +36,28 @@ def arguments(text):
     p.add_argument("--quick", action="store_true", help="shorter trials, fewer cases")
     p.add_argument("--json", metavar="FILE", help="where the results go")
     p.add_argument("--runs", type=int, default=5, help="runs of each case (5)")
-    return p.parse_args()
+    p.add_argument("--realtime", action="store_true",
+                   help="at nice -20: on a shared machine the others wait")
+    args = p.parse_args()
+    if args.realtime:
+        # Not SCHED_FIFO: the generator never sleeps and shares its core with the gateway's control.
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    return args
+
+
+def stop_on_signals(action):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, action)
 
 
 def enter():
-    """Builds, then re-executes the script in its own namespaces; returns only inside."""
-    if os.environ.get(INSIDE) == "1":
+    """Builds, then runs the script again in its own namespaces; returns only inside.
+
+    Outside stays a process that takes signals, so that the programs inside are ended in order, and
+    that removes the files whatever happened inside.
+    """
+    if os.environ.get(INSIDE):
+        stop_on_signals(lambda number, _: sys.exit(128 + number))
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/dpdk"], check=True)
         os.makedirs("/run/wireguard", exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/wireguard"], check=True)
@@ -45,10 +66,44 @@ def enter():
     if os.geteuid() != 0:
         sys.exit("needs root: network namespaces and TAP devices")
     os.makedirs("/run/dpdk", exist_ok=True)
-    os.environ[INSIDE] = "1"
-    build()
-    os.execvp("unshare", ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child",
-                          "--mount-proc", sys.executable, *sys.argv])
+    if "LAB_BUILD" not in os.environ:
+        build()
+    sys.exit(run_inside(tempfile.mkdtemp(prefix="sallyport-perf.")))
+
+
+def run_inside(files):
+    """@return the exit status of this script with namespaces and a directory of its own"""
+    child = None
+
+    # Never by an exception: the files go away after the programs, not before.
+    def stop(number, _):
+        if child is not None:
+            child_signal(child.pid, number)
+
+    stop_on_signals(stop)
+    try:
+        with subprocess.Popen(
+                ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 sys.executable, *sys.argv],
+                env={**os.environ, INSIDE: files}, start_new_session=True,
+                preexec_fn=die_with_parent) as child:
+            rc = child.wait()
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
+    return rc if rc >= 0 else 128 - rc
+
+
+def die_with_parent():
+    """PR_SET_PDEATHSIG: nothing is left even if this process is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def child_signal(unshare_pid, number):
+    """unshare(1) blocks signals; its child is the one to tell."""
+    path = f"/proc/{unshare_pid}/task/{unshare_pid}/children"
+    with contextlib.suppress(OSError), open(path, encoding="ascii") as f:
+        for pid in f.read().split():
+            os.kill(int(pid), number)
 
 
 def build():
@@ -78,12 +133,21 @@ def wait_until(condition, seconds, what):
 @contextlib.contextmanager
 def workdir(clients):
     """A directory with keys and peers for that many clients."""
-    d = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-perf."))
+    d = pathlib.Path(tempfile.mkdtemp(dir=os.environ[INSIDE]))
     try:
         subprocess.run([LOADGEN, "--write-config", d, "--clients", str(clients)], check=True)
         yield d
     finally:
         shutil.rmtree(d, ignore_errors=True)
+
+
+def stop(p):
+    p.terminate()
+    try:
+        p.wait(10)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        p.wait()
 
 
 @contextlib.contextmanager
@@ -93,16 +157,34 @@ def process(command, log):
     try:
         yield p
     finally:
-        p.terminate()
-        try:
-            p.wait(10)
-        except subprocess.TimeoutExpired:
-            p.kill()
-            p.wait()
+        stop(p)
 
 
 def memif(d, side, role):
+    """The generator is the server: it is there before the gateway and after it."""
     return f"net_memif{side},role={role},socket={d}/memif{side}.sock,socket-abstract=no,rsize=13"
+
+
+class Wires:
+    """The devices between generator and gateway, by side (0: WAN, 1: LAN)."""
+
+    def __init__(self, generator, gateway):
+        self.generator, self.gateway = generator, gateway
+
+
+def memif_wires(d):
+    return Wires([memif(d, i, "server") for i in (0, 1)], [memif(d, i, "client") for i in (0, 1)])
+
+
+def vhost_wires(d, queues):
+    """Both drivers on the gateway: virtio-user towards the WAN, vhost-user towards the LAN."""
+    def virtio(i):
+        return f"net_virtio_user{i},path={d}/vhost{i}.sock,queues={queues},queue_size=1024"
+
+    def vhost(i):
+        return f"net_vhost{i},iface={d}/vhost{i}.sock,queues={queues}"
+
+    return Wires([vhost(0), virtio(1)], [virtio(0), vhost(1)])
 
 
 GATEWAY_YAML = """\
@@ -117,7 +199,7 @@ ports:
     device: "{lan}"
     addresses: [198.19.0.1/30]
     routes: [{{to: 198.19.128.0/17, via: 198.19.0.2}}]
-cores: {{control: 0, worker: 1}}
+cores: {cores}
 idle: {idle}
 hugepages: false
 memory_mb: 1024
@@ -127,10 +209,13 @@ file_prefix: perf-gateway
 """
 
 
+ONE_WORKER = "{control: 0, worker: 1}"
+
+
 @contextlib.contextmanager
-def gateway(d, idle, flows):
-    """The real gateway on two memif ports, with the peers of @p d. Yields its process id."""
-    text = GATEWAY_YAML.format(wan=memif(d, 0, "server"), lan=memif(d, 1, "server"), idle=idle,
+def gateway(d, wires, idle, flows, cores=ONE_WORKER):
+    """The real gateway with the peers of @p d. Yields the process."""
+    text = GATEWAY_YAML.format(wan=wires.gateway[0], lan=wires.gateway[1], idle=idle, cores=cores,
                                flows=max(65536, 2 * flows))
     (d / "gateway.yaml").write_text(text + (d / "peers.yaml").read_text())
     env_command = ["env", "-u", "FIREZONE_TOKEN", GATEWAY, "--config", d / "gateway.yaml"]
@@ -141,32 +226,67 @@ def gateway(d, idle, flows):
                 raise RuntimeError("gateway ended:\n" + log.read_text()[-2000:])
             return "static peers ready" in log.read_text()
         wait_until(ready, 60, "gateway")
-        yield p.pid
+        yield p
 
 
-def loadgen_command(vdevs, names, *options):
-    command = [LOADGEN, "-l", "0", "--no-huge", "--no-pci", "-m", "768", "--file-prefix=perf-loadgen",
-               "--log-level=error"]
-    command += [f"--vdev={v}" for v in vdevs]
-    return [str(c) for c in [*command, "--", "--wan", names[0], "--lan", names[1], *options]]
+class Generator:
+    """perf/loadgen, told by lines what to measure."""
 
+    def __init__(self, d, wires, *options):
+        self.log = d / "loadgen.log"
+        names = [w.split(",")[0] for w in wires]
+        command = [LOADGEN, "-l", "0", "--no-huge", "--no-pci", "-m", "768",
+                   "--file-prefix=perf-loadgen", "--log-level=error",
+                   *[f"--vdev={w}" for w in wires], "--", "--serve", "--wan", names[0], "--lan",
+                   names[1], *options]
+        with open(self.log, "ab") as err:
+            self.process = subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE,
+                                            stdout=subprocess.PIPE, stderr=err, text=True)
+        self.rows = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
 
-def loadgen_run(command, seconds):
-    """Runs the generator. @return what it printed, parsed"""
-    r = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                       timeout=seconds, check=False)
-    if r.returncode != 0:
-        raise RuntimeError(f"loadgen failed, status {r.returncode}:\n{r.stderr[-2000:]}")
-    return parse(r.stdout)
+    def __enter__(self):
+        try:
+            self._until("ready", 60)
+        except BaseException:
+            stop(self.process)
+            raise
+        return self
 
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        stop(self.process)
 
-def parse(text):
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    def _read(self):
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.rows.put(json.loads(line))
+        self.rows.put(None)
 
+    def _until(self, kind, seconds):
+        """@return the rows up to the first of that kind, which is the last one"""
+        rows, deadline = [], time.monotonic() + seconds
+        while not rows or rows[-1]["kind"] != kind:
+            try:
+                row = self.rows.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty as e:
+                raise RuntimeError(f"loadgen: not within {seconds} s") from e
+            if row is None:
+                raise RuntimeError("loadgen ended:\n" + self.log.read_text()[-2000:])
+            rows.append(row)
+        return rows
 
-def loadgen_memif(d, *options, seconds=300):
-    vdevs = [memif(d, 0, "client"), memif(d, 1, "client")]
-    return loadgen_run(loadgen_command(vdevs, ["net_memif0", "net_memif1"], *options), seconds)
+    def measure(self, sut, *options, seconds=600):
+        """@return what it printed: a row "machine", then one for each trial"""
+        line = " ".join(["--pid", str(sut.pid), *[str(o) for o in options]])
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        rows = self._until("done", seconds)
+        if sut.poll() is not None:
+            raise RuntimeError(f"the program under test ended with {sut.returncode}")
+        if not rows[-1]["ok"]:
+            raise RuntimeError("loadgen:\n" + self.log.read_text()[-2000:])
+        return rows[:-1]
 
 
 def spread(values):
@@ -179,7 +299,7 @@ def each(cases, case_run):
     for case in cases:
         try:
             yield case_run(case)
-        except (RuntimeError, subprocess.SubprocessError) as e:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as e:
             print(f"case {case} failed: {e}", file=sys.stderr, flush=True)
 
 

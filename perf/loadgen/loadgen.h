@@ -38,6 +38,7 @@ enum {
 	LG_CLIENT_PORT = 51820,
 	LG_SERVER_PORT = 7,
 	LG_SERVERS = 1021,
+	LG_QUEUES_MAX = 16,
 };
 
 // Host order.
@@ -107,17 +108,32 @@ struct lg_trial {
 	uint32_t latency[LG_HISTOGRAM_SIZE]; // cycles, log-linear
 };
 
-struct lg_options {
-	unsigned n_clients, n_flows; // flows per client
+/** What to measure. */
+struct lg_plan {
 	unsigned size; // inner packet
 	enum lg_direction direction;
+	double rate; // pps per direction; 0: search
+	double rate_max;
+	double seconds; // of each trial
+	double loss; // share of packets that a trial may lose
+	unsigned runs, retries;
 	int sut_pid; // 0: none
+};
+
+struct lg_options {
+	unsigned n_clients, n_flows; // flows per client
+	unsigned n_queues;
+	bool is_server;
+	const char *config_dir;
 	const char *names[LG_PORTS];
+	struct lg_plan plan;
 };
 
 struct loadgen {
 	struct lg_options opt;
+	struct lg_plan plan; // being carried out
 	uint16_t port[LG_PORTS];
+	bool is_started[LG_PORTS];
 	uint8_t mac[LG_PORTS][6]; // ours
 	uint8_t peer_mac[LG_PORTS][6]; // the SUT's
 	bool has_peer_mac[LG_PORTS];
@@ -144,6 +160,19 @@ static inline uint8_t *lg_frame(struct rte_mbuf *m, size_t size)
 	m->pkt_len = (uint32_t)size;
 	return rte_pktmbuf_mtod(m, uint8_t *);
 }
+
+// options.c
+
+void lg_usage(FILE *out);
+/** @return false: unknown option or a value out of range */
+bool lg_options_parse(struct lg_options *o, int argc, char **argv);
+/** The options of a plan in one line, which is written to. @return false: they make no sense */
+bool lg_plan_parse(struct lg_plan *p, char *line);
+
+// measure.c
+
+/** Searches or measures and prints a JSON line each. @return false: the clients got nowhere */
+bool lg_plan_run(struct loadgen *g, const struct lg_plan *plan);
 
 // keys.c
 
@@ -188,10 +217,19 @@ void lg_headers_write(
 
 // traffic.c
 
+/** From now on packets are those of @p plan. */
+void lg_plan_set(struct loadgen *g, const struct lg_plan *plan);
 /** Handles what has arrived; counts into g->trial. @return the number of packets */
 unsigned lg_receive(struct loadgen *g);
-/** Sends one packet on each flow, so that the LAN knows all mappings. @return flows without one */
+/** Sends a packet on each flow until the LAN knows all mappings. @return flows without one */
 unsigned lg_flows_prime(struct loadgen *g);
+/** Sends @p n packets on flows picked at random, in each direction of the plan. */
+void lg_send(struct loadgen *g, unsigned n);
+
+// trial.c
+
+/** One packet has arrived. @param latency cycles */
+void lg_trial_count(struct lg_trial *t, enum lg_direction direction, uint64_t latency);
 /** Offers @p pps per direction for @p seconds and waits for the rest. */
 void lg_trial_run(struct loadgen *g, double pps, double seconds, struct lg_trial *out);
 /** Lost packets of all directions. */

@@ -9,17 +9,12 @@
 #include <rte_ip.h>
 #include <rte_udp.h>
 
-#include <dirent.h>
 #include <string.h>
 
 enum {
 	MAGIC = 0x53504c47,
-	TICKS_PER_MAGNITUDE = 1 << LG_HISTOGRAM_SHIFT,
-	BACKLOG_MAX = 256, // packets that may be made up for after a pause
 	L4_CHECK_MASK = 15, // UDP checksums are looked at in one packet of 16
-	DRAIN_QUIET_MS = 20,
-	DRAIN_MAX_MS = 300,
-	PRIME_ROUNDS = 20,
+	PRIME_S = 30, // a gateway that others keep off its core takes its time
 	PRIME_PAUSE_MS = 20,
 };
 
@@ -29,6 +24,13 @@ static uint32_t random_next(struct loadgen *g)
 	g->random ^= g->random >> 17;
 	g->random ^= g->random << 5;
 	return g->random;
+}
+
+void lg_plan_set(struct loadgen *g, const struct lg_plan *plan)
+{
+	g->plan = *plan;
+	memset(g->filler, 0xa5, sizeof(g->filler));
+	g->filler_sum = rte_raw_cksum(g->filler, plan->size - LG_SIZE_MIN);
 }
 
 static uint32_t flow_count(const struct loadgen *g)
@@ -67,7 +69,7 @@ static void inner_write(
 	uint32_t flow,
 	enum lg_direction direction)
 {
-	uint16_t size = (uint16_t)g->opt.size;
+	uint16_t size = (uint16_t)g->plan.size;
 	struct rte_ipv4_hdr *ip = (struct rte_ipv4_hdr *)p;
 	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)(ip + 1);
 	struct lg_payload payload = {
@@ -104,14 +106,15 @@ static void inner_write(
 	udp->dgram_cksum = sum == 0xffff ? 0xffff : (uint16_t)~sum;
 }
 
-static void burst_send(
+static void queue_send(
 	struct loadgen *g,
 	enum lg_port port,
+	uint16_t queue,
 	struct rte_mbuf **pkts,
 	unsigned n,
 	enum lg_direction direction)
 {
-	unsigned sent = rte_eth_tx_burst(g->port[port], 0, pkts, (uint16_t)n);
+	unsigned sent = rte_eth_tx_burst(g->port[port], queue, pkts, (uint16_t)n);
 
 	if (sent < n)
 		rte_pktmbuf_free_bulk(pkts + sent, n - sent);
@@ -121,11 +124,38 @@ static void burst_send(
 	}
 }
 
+// A client's packets take one queue each way, so that a flow stays in order; which one is none of the
+// gateway's choice.
+static void burst_send(
+	struct loadgen *g,
+	enum lg_port port,
+	struct rte_mbuf **pkts,
+	const uint32_t *flows,
+	unsigned n,
+	enum lg_direction direction)
+{
+	struct rte_mbuf *of_queue[LG_BURST];
+
+	if (g->opt.n_queues == 1) {
+		queue_send(g, port, 0, pkts, n, direction);
+		return;
+	}
+	for (uint16_t q = 0; q < g->opt.n_queues; q++) {
+		unsigned m = 0;
+
+		for (unsigned i = 0; i < n; i++)
+			if (flows[i] / g->opt.n_flows % g->opt.n_queues == q)
+				of_queue[m++] = pkts[i];
+		if (m > 0)
+			queue_send(g, port, q, of_queue, m, direction);
+	}
+}
+
 static void up_write(struct loadgen *g, struct rte_mbuf *m, uint32_t flow, struct aead_op *op)
 {
 	uint32_t number = flow / g->opt.n_flows;
 	struct lg_client *c = &g->clients[number];
-	uint32_t size = g->opt.size;
+	uint32_t size = g->plan.size;
 	struct noise_msg_data head = {
 		.type = noise_le32_make(NOISE_MSG_DATA),
 		.receiver_index = noise_le32_make(c->keys.remote_index),
@@ -170,7 +200,7 @@ static void up_send(struct loadgen *g, const uint32_t *flows, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		up_write(g, pkts[i], flows[i], &ops[i]);
 	aead_seal_burst(g->aead, ops, n);
-	burst_send(g, LG_WAN, pkts, n, LG_UP);
+	burst_send(g, LG_WAN, pkts, flows, n, LG_UP);
 }
 
 static void down_send(struct loadgen *g, const uint32_t *flows, unsigned n)
@@ -181,7 +211,7 @@ static void down_send(struct loadgen *g, const uint32_t *flows, unsigned n)
 		return;
 	for (unsigned i = 0; i < n; i++) {
 		const struct lg_flow *f = &g->flows[flows[i]];
-		uint8_t *frame = lg_frame(pkts[i], 14 + g->opt.size);
+		uint8_t *frame = lg_frame(pkts[i], 14 + g->plan.size);
 		struct rte_ether_hdr *eth = (struct rte_ether_hdr *)frame;
 
 		memcpy(&eth->dst_addr, g->peer_mac[LG_LAN], 6);
@@ -197,26 +227,7 @@ static void down_send(struct loadgen *g, const uint32_t *flows, unsigned n)
 			flows[i],
 			LG_DOWN);
 	}
-	burst_send(g, LG_LAN, pkts, n, LG_DOWN);
-}
-
-static unsigned histogram_place(uint64_t v)
-{
-	unsigned e;
-
-	if (v < TICKS_PER_MAGNITUDE)
-		return (unsigned)v;
-	e = 63 - (unsigned)__builtin_clzll(v);
-	return (e - LG_HISTOGRAM_SHIFT + 1) << LG_HISTOGRAM_SHIFT
-		| (unsigned)(v >> (e - LG_HISTOGRAM_SHIFT) & (TICKS_PER_MAGNITUDE - 1));
-}
-
-static uint64_t histogram_value(unsigned place)
-{
-	unsigned e = place >> LG_HISTOGRAM_SHIFT;
-	uint64_t mantissa = place & (TICKS_PER_MAGNITUDE - 1);
-
-	return e == 0 ? mantissa : (TICKS_PER_MAGNITUDE + mantissa) << (e - 1);
+	burst_send(g, LG_LAN, pkts, flows, n, LG_DOWN);
 }
 
 static bool udp_is_ok(const struct rte_ipv4_hdr *ip)
@@ -235,7 +246,6 @@ packet_count(struct loadgen *g, const uint8_t *p, size_t size, enum lg_direction
 	const struct rte_ipv4_hdr *ip = (const struct rte_ipv4_hdr *)p;
 	struct lg_payload payload;
 	struct lg_flow *f;
-	uint64_t latency;
 
 	if (size < LG_SIZE_MIN || p[0] != 0x45 || ip->next_proto_id != 17) {
 		g->other++;
@@ -250,7 +260,7 @@ packet_count(struct loadgen *g, const uint8_t *p, size_t size, enum lg_direction
 	f = &g->flows[payload.flow];
 	if (g->trial == NULL || payload.trial != g->trial_number)
 		return f;
-	if (size != g->opt.size || rte_ipv4_cksum(ip) != 0
+	if (size != g->plan.size || rte_ipv4_cksum(ip) != 0
 	    || ((payload.seq & L4_CHECK_MASK) == 0 && !udp_is_ok(ip))) {
 		g->trial->bad++;
 		return f;
@@ -261,9 +271,7 @@ packet_count(struct loadgen *g, const uint8_t *p, size_t size, enum lg_direction
 		g->trial->reordered++;
 	else
 		f->seen[direction] = payload.seq;
-	latency = rte_rdtsc() - payload.sent_tsc;
-	g->trial->latency[histogram_place(latency)]++;
-	g->trial->received[direction]++;
+	lg_trial_count(g->trial, direction, rte_rdtsc() - payload.sent_tsc);
 	return f;
 }
 
@@ -317,11 +325,11 @@ static bool wan_handle(struct loadgen *g, uint8_t *frame, size_t size, struct ae
 	return true;
 }
 
-static unsigned port_receive(struct loadgen *g, enum lg_port port)
+static unsigned queue_receive(struct loadgen *g, enum lg_port port, uint16_t queue)
 {
 	struct rte_mbuf *pkts[LG_BURST];
 	struct aead_op ops[LG_BURST];
-	unsigned n = rte_eth_rx_burst(g->port[port], 0, pkts, LG_BURST);
+	unsigned n = rte_eth_rx_burst(g->port[port], queue, pkts, LG_BURST);
 	unsigned n_ops = 0;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -351,7 +359,11 @@ static unsigned port_receive(struct loadgen *g, enum lg_port port)
 
 unsigned lg_receive(struct loadgen *g)
 {
-	return port_receive(g, LG_WAN) + port_receive(g, LG_LAN);
+	unsigned n = 0;
+
+	for (uint16_t q = 0; q < g->opt.n_queues; q++)
+		n += queue_receive(g, LG_WAN, q) + queue_receive(g, LG_LAN, q);
+	return n;
 }
 
 static void receive_for(struct loadgen *g, unsigned ms)
@@ -364,10 +376,11 @@ static void receive_for(struct loadgen *g, unsigned ms)
 
 unsigned lg_flows_prime(struct loadgen *g)
 {
+	uint64_t end = rte_rdtsc() + g->tsc_hz * PRIME_S;
 	uint32_t list[LG_BURST];
 	unsigned missing = flow_count(g);
 
-	for (unsigned round = 0; round < PRIME_ROUNDS && missing > 0; round++) {
+	while (missing > 0 && rte_rdtsc() < end) {
 		unsigned n = 0;
 
 		missing = 0;
@@ -390,140 +403,14 @@ unsigned lg_flows_prime(struct loadgen *g)
 	return missing;
 }
 
-// CPU time of all threads of a process, in seconds.
-static double cpu_seconds(int pid)
-{
-	char path[64];
-	double total = 0;
-	struct dirent *e;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = pid != 0 ? opendir(path) : NULL;
-	while (dir != NULL && (e = readdir(dir)) != NULL) {
-		unsigned long long ns;
-		char file[384];
-		FILE *f;
-
-		snprintf(file, sizeof(file), "%s/%s/schedstat", path, e->d_name);
-		f = e->d_name[0] != '.' ? fopen(file, "re") : NULL;
-		if (f == NULL)
-			continue;
-		if (fscanf(f, "%llu", &ns) == 1)
-			total += (double)ns / 1e9;
-		fclose(f);
-	}
-	if (dir != NULL)
-		closedir(dir);
-	return total;
-}
-
-static void due_send(struct loadgen *g, unsigned n)
+void lg_send(struct loadgen *g, unsigned n)
 {
 	uint32_t list[LG_BURST];
 
 	for (unsigned i = 0; i < n; i++)
 		list[i] = flow_pick(g);
-	if (g->opt.direction & LG_UP)
+	if (g->plan.direction & LG_UP)
 		up_send(g, list, n);
-	if (g->opt.direction & LG_DOWN)
+	if (g->plan.direction & LG_DOWN)
 		down_send(g, list, n);
-}
-
-static void send_phase(struct loadgen *g, double pps, double seconds)
-{
-	double per_cycle = pps / (double)g->tsc_hz;
-	uint64_t begin = rte_rdtsc(), start = begin;
-	uint64_t end = begin + (uint64_t)(seconds * (double)g->tsc_hz);
-	uint64_t sent = 0, now;
-
-	while ((now = rte_rdtsc()) < end) {
-		uint64_t due = (uint64_t)((double)(now - start) * per_cycle);
-
-		if (due > sent + BACKLOG_MAX) {
-			// The machine took us off the core: a burst now would test its scheduler.
-			start += (uint64_t)((double)(due - sent - LG_BURST) / per_cycle);
-			due = sent + LG_BURST;
-			g->trial->late_bursts++;
-		}
-		if (due > sent) {
-			unsigned n = due - sent < LG_BURST ? (unsigned)(due - sent) : LG_BURST;
-
-			due_send(g, n);
-			sent += n;
-		}
-		lg_receive(g);
-	}
-	g->trial->seconds = (double)(rte_rdtsc() - begin) / (double)g->tsc_hz;
-}
-
-void lg_trial_run(struct loadgen *g, double pps, double seconds, struct lg_trial *out)
-{
-	uint64_t end, quiet;
-	double cpu;
-
-	memset(out, 0, sizeof(*out));
-	out->offered_pps = pps;
-	g->trial_number++;
-	g->trial = out;
-	cpu = cpu_seconds(g->opt.sut_pid);
-	send_phase(g, pps, seconds);
-	out->sut_cpu_seconds = cpu_seconds(g->opt.sut_pid) - cpu;
-	end = rte_rdtsc() + g->tsc_hz / 1000 * DRAIN_MAX_MS;
-	quiet = rte_rdtsc() + g->tsc_hz / 1000 * DRAIN_QUIET_MS;
-	while (lg_trial_lost(out) > 0 && rte_rdtsc() < end && rte_rdtsc() < quiet) {
-		if (lg_receive(g) > 0)
-			quiet = rte_rdtsc() + g->tsc_hz / 1000 * DRAIN_QUIET_MS;
-	}
-	g->trial = NULL;
-}
-
-uint64_t lg_trial_lost(const struct lg_trial *t)
-{
-	uint64_t sent = t->sent[LG_UP] + t->sent[LG_DOWN];
-	uint64_t received = t->received[LG_UP] + t->received[LG_DOWN];
-
-	return sent > received ? sent - received : 0;
-}
-
-double lg_trial_latency_us(const struct loadgen *g, const struct lg_trial *t, double q)
-{
-	uint64_t total = t->received[LG_UP] + t->received[LG_DOWN];
-	uint64_t rank = (uint64_t)((double)total * q), sum = 0;
-
-	for (unsigned i = 0; i < LG_HISTOGRAM_SIZE; i++) {
-		sum += t->latency[i];
-		if (sum > rank)
-			return (double)histogram_value(i) * 1e6 / (double)g->tsc_hz;
-	}
-	return 0;
-}
-
-double lg_aead_cycles(struct loadgen *g)
-{
-	enum {
-		ROUNDS = 200
-	};
-	static uint8_t data[LG_BURST][LG_SIZE_MAX + NOISE_TAG_SIZE];
-	static const uint8_t key[AEAD_KEY_SIZE] = {1};
-	uint64_t best = UINT64_MAX;
-
-	for (unsigned round = 0; round < ROUNDS; round++) {
-		struct aead_op ops[LG_BURST];
-		uint64_t t0;
-
-		for (unsigned i = 0; i < LG_BURST; i++) {
-			ops[i] = (struct aead_op){
-				.data = data[i],
-				.size = g->opt.size,
-				.key = key,
-				.counter = round * LG_BURST + i,
-			};
-		}
-		t0 = rte_rdtsc();
-		aead_seal_burst(g->aead, ops, LG_BURST);
-		t0 = rte_rdtsc() - t0;
-		best = t0 < best ? t0 : best;
-	}
-	return (double)best / LG_BURST;
 }
