@@ -35,8 +35,17 @@ struct aead_op {
 
 struct aead;
 
+/** Which program does the work; for tests and benchmarks. All of them give the same bytes. */
+enum aead_engine {
+	AEAD_ENGINE_BEST, // what is faster for each burst on this CPU
+	AEAD_ENGINE_IPSEC_MB,
+	AEAD_ENGINE_X16, // ours: sixteen messages at a time, AVX-512 IFMA
+};
+
 /** @return a context with the fastest code for this CPU, or NULL with errno. */
 struct aead *aead_create(int socket_id);
+/** The same with one engine. @return NULL with errno: ENOTSUP if the CPU cannot run it */
+struct aead *aead_create_engine(int socket_id, enum aead_engine engine);
 /** Wipes and frees it. NULL is allowed. */
 void aead_destroy(struct aead *a);
 

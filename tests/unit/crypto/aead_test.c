@@ -9,6 +9,8 @@
 #include <rte_memory.h>
 #include <sodium.h>
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -20,15 +22,28 @@ struct state {
 	struct aead *aead;
 };
 
-static int setup(void **state)
+static int setup(void **state, enum aead_engine engine)
 {
 	static struct state s;
 
-	if (unit_eal_init(NULL) < 0 || sodium_init() < 0)
-		return -1;
-	s.aead = aead_create(SOCKET_ID_ANY);
+	s.aead = aead_create_engine(SOCKET_ID_ANY, engine);
 	*state = &s;
 	return s.aead != NULL ? 0 : -1;
+}
+
+static int setup_best(void **state)
+{
+	return setup(state, AEAD_ENGINE_BEST);
+}
+
+static int setup_ipsec_mb(void **state)
+{
+	return setup(state, AEAD_ENGINE_IPSEC_MB);
+}
+
+static int setup_x16(void **state)
+{
+	return setup(state, AEAD_ENGINE_X16);
 }
 
 static int teardown(void **state)
@@ -37,7 +52,7 @@ static int teardown(void **state)
 
 	aead_destroy(s->aead);
 	aead_destroy(NULL);
-	return unit_eal_fini(NULL);
+	return 0;
 }
 
 // The oracle: libsodium's independent implementation, same nonce layout as WireGuard's.
@@ -274,7 +289,32 @@ static void wrong_key_counter_or_size_fails(void **state)
 	aead_seal_burst(s->aead, ops, 0);
 }
 
-int main(void)
+// The largest packet an operation takes, beside the smallest ones.
+static void largest_beside_smallest(void **state)
+{
+	const struct state *s = *state;
+	uint32_t size = AEAD_SIZE_MAX - AEAD_TAG_SIZE;
+	uint8_t *data = calloc(2, AEAD_SIZE_MAX);
+	uint8_t small[20][AEAD_TAG_SIZE], sealed[AEAD_TAG_SIZE];
+	const uint8_t key[AEAD_KEY_SIZE] = {3};
+	struct aead_op ops[21];
+
+	assert_non_null(data);
+	for (unsigned i = 0; i < 20; i++)
+		ops[i] = (struct aead_op){.data = small[i], .key = key, .counter = i};
+	ops[20] = (struct aead_op){.data = data, .size = size, .key = key, .counter = 20};
+	aead_seal_burst(s->aead, ops, COUNT_OF(ops));
+	sodium_seal(data + AEAD_SIZE_MAX, data + AEAD_SIZE_MAX, size, key, 20);
+	assert_true(ops[20].is_ok);
+	assert_memory_equal(data, data + AEAD_SIZE_MAX, AEAD_SIZE_MAX);
+	for (unsigned i = 0; i < 20; i++) {
+		sodium_seal(sealed, sealed, 0, key, i);
+		assert_memory_equal(small[i], sealed, AEAD_TAG_SIZE);
+	}
+	free(data);
+}
+
+static int group_run(const char *name, CMFixtureFunction group_setup)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rfc8439_a5),
@@ -282,7 +322,32 @@ int main(void)
 		cmocka_unit_test(all_sizes_like_libsodium),
 		cmocka_unit_test(tampered_byte_fails_alone),
 		cmocka_unit_test(wrong_key_counter_or_size_fails),
+		cmocka_unit_test(largest_beside_smallest),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return _cmocka_run_group_tests(name, tests, COUNT_OF(tests), group_setup, teardown);
+}
+
+static bool cpu_has_x16(void)
+{
+	struct aead *a = aead_create_engine(SOCKET_ID_ANY, AEAD_ENGINE_X16);
+
+	aead_destroy(a);
+	return a != NULL || errno != ENOTSUP;
+}
+
+int main(void)
+{
+	int failed = 0;
+
+	if (unit_eal_init(NULL) < 0 || sodium_init() < 0)
+		return 1;
+	failed += group_run("ipsec_mb", setup_ipsec_mb);
+	if (cpu_has_x16())
+		failed += group_run("x16", setup_x16);
+	else
+		fputs("aead_test: this CPU has no AVX-512 IFMA, x16 was not tested\n", stderr);
+	failed += group_run("best", setup_best);
+	unit_eal_fini(NULL);
+	return failed;
 }
