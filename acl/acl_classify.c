@@ -4,6 +4,9 @@
 #include "acl/acl_set.h"
 #include "control/base/cursor.h"
 
+#include <rte_byteorder.h>
+#include <rte_prefetch.h>
+
 #include <assert.h>
 #include <string.h>
 
@@ -72,53 +75,63 @@ static bool key_needs_rules(const struct acl_set *set, const struct acl_key *key
 	return false;
 }
 
-struct batch {
-	struct acl_input inputs[ACL_CLASSIFY_MAX];
-	const uint8_t *data[ACL_CLASSIFY_MAX];
-	uint8_t index[ACL_CLASSIFY_MAX]; // of the key
-	unsigned n;
-};
+// The searches halve without asking whether they have found it already: the number of steps is the
+// same for each packet of a client.
 
-static void batch_add(struct batch *b, const struct acl_key *key, unsigned index)
+static uint16_t net_find_v4(const struct acl_table *t, uint32_t addr)
 {
-	struct acl_input *in = &b->inputs[b->n];
+	const uint64_t *at = t->bounds.v4;
+	uint64_t key = (uint64_t)addr << 32 | UINT32_MAX;
 
-	*in = (struct acl_input){.class_ = key->class_, .port = rte_cpu_to_be_16(key->port)};
-	memcpy(in->addr, key->addr, key->family == IP_FAMILY_V4 ? 4 : 16);
-	b->data[b->n] = (const uint8_t *)in;
-	b->index[b->n++] = (uint8_t)index;
+	for (uint32_t n = t->n_bounds; n > 1; n -= n / 2)
+		at += at[n / 2] <= key ? n / 2 : 0;
+	return (uint16_t)*at;
 }
 
-static void batch_run(struct batch *b, const struct rte_acl_ctx *ctx, uint16_t *verdicts)
+static uint16_t net_find_v6(const struct acl_table *t, uint64_t hi, uint64_t lo)
 {
-	uint32_t results[ACL_CLASSIFY_MAX];
+	const struct acl_bound_v6 *at = t->bounds.v6;
 
-	// Without rules of the family everything stays prohibited.
-	if (b->n == 0 || ctx == NULL || rte_acl_classify(ctx, b->data, results, b->n, 1) != 0)
-		return;
-	for (unsigned i = 0; i < b->n; i++) {
-		if (results[i] != 0)
-			verdicts[b->index[i]] = (uint16_t)(results[i] - 1);
+	for (uint32_t n = t->n_bounds; n > 1; n -= n / 2) {
+		const struct acl_bound_v6 *mid = &at[n / 2];
+		bool is_right = (mid->hi < hi) | ((mid->hi == hi) & (mid->lo <= lo));
+
+		at += is_right ? n / 2 : 0;
 	}
+	return (uint16_t)at->net;
 }
 
-static void
-set_classify(const struct acl_set *set, const struct acl_key *keys, uint16_t *verdicts, unsigned n)
+static uint16_t net_find(const struct acl_table *t, const struct acl_key *key)
 {
-	struct batch v4, v6;
+	uint64_t words[2];
+	uint32_t addr;
 
-	v4.n = 0;
-	v6.n = 0;
-	for (unsigned i = 0; i < n; i++) {
-		if (set == NULL)
-			verdicts[i] = ACL_VERDICT_PROHIBITED;
-		else if (key_needs_rules(set, &keys[i], &verdicts[i]))
-			batch_add(keys[i].family == IP_FAMILY_V4 ? &v4 : &v6, &keys[i], i);
+	if (key->family == IP_FAMILY_V4) {
+		memcpy(&addr, key->addr, sizeof(addr));
+		return net_find_v4(t, rte_be_to_cpu_32(addr));
 	}
-	if (set == NULL)
-		return;
-	batch_run(&v4, set->v4, verdicts);
-	batch_run(&v6, set->v6, verdicts);
+	memcpy(words, key->addr, sizeof(words));
+	return net_find_v6(t, rte_be_to_cpu_64(words[0]), rte_be_to_cpu_64(words[1]));
+}
+
+static uint16_t table_judge(const struct acl_table *t, const struct acl_key *key)
+{
+	const uint32_t *segs = (const uint32_t *)(t->nets + t->n_nets);
+	uint32_t wanted = (uint32_t)key->class_ << (ACL_PORT_BITS + ACL_ORDINAL_BITS)
+		| (uint32_t)key->port << ACL_ORDINAL_BITS | ACL_ORDINAL_NONE;
+	uint16_t net;
+
+	if (t->n_bounds == 0)
+		return ACL_VERDICT_PROHIBITED;
+	for (net = net_find(t, key); net != ACL_NET_NONE; net = t->nets[net].parent) {
+		const uint32_t *at = &segs[t->nets[net].segs];
+
+		for (uint32_t n = t->nets[net].n_segs; n > 1; n -= n / 2)
+			at += at[n / 2] <= wanted ? n / 2 : 0;
+		if (*at <= wanted && (*at & ACL_ORDINAL_NONE) != ACL_ORDINAL_NONE)
+			return *at & ACL_ORDINAL_NONE;
+	}
+	return ACL_VERDICT_PROHIBITED;
 }
 
 void acl_classify_burst(
@@ -127,16 +140,17 @@ void acl_classify_burst(
 	uint16_t *verdicts,
 	unsigned n)
 {
-	unsigned first = 0;
-
 	assert(n <= ACL_CLASSIFY_MAX);
-	while (first < n) {
-		unsigned end = first + 1;
+	for (unsigned i = 0; i < n; i++)
+		rte_prefetch0(sets[i]);
+	for (unsigned i = 0; i < n; i++) {
+		const struct acl_set *set = sets[i];
 
-		while (end < n && sets[end] == sets[first])
-			end++;
-		set_classify(sets[first], keys + first, verdicts + first, end - first);
-		first = end;
+		if (set == NULL)
+			verdicts[i] = ACL_VERDICT_PROHIBITED;
+		else if (key_needs_rules(set, &keys[i], &verdicts[i]))
+			verdicts[i] = table_judge(
+				keys[i].family == IP_FAMILY_V4 ? &set->v4 : &set->v6, &keys[i]);
 	}
 }
 

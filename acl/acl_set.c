@@ -9,7 +9,6 @@
 #include <rte_malloc.h>
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,6 @@ enum {
 
 struct acl_registry {
 	int socket_id;
-	uint32_t n_named; // contexts ever named; rte_acl wants names that differ
 	size_t n_sets;
 	struct acl_set *buckets[N_BUCKETS];
 };
@@ -62,38 +60,37 @@ set_find(struct acl_registry *registry, uint32_t hash, const uint8_t *bytes, siz
 	return set;
 }
 
-static void set_free(struct acl_set *set)
+// One allocation: the set and what its tables point to.
+static struct acl_set *set_write(
+	const struct acl_registry *registry,
+	const struct acl_draft *v4,
+	const struct acl_draft *v6)
 {
-	rte_acl_free(set->v4);
-	rte_acl_free(set->v6);
-	rte_free(set);
-}
+	size_t v4_size = acl_draft_size(v4);
+	struct acl_set *set = rte_malloc_socket(
+		"acl_set",
+		sizeof(*set) + v4_size + acl_draft_size(v6),
+		RTE_CACHE_LINE_SIZE,
+		registry->socket_id);
 
-static int context_create(
-	struct acl_registry *registry,
-	struct rte_acl_ctx **ctx,
-	const struct acl_canon *canon,
-	enum ip_family family)
-{
-	char name[RTE_ACL_NAMESIZE];
-
-	// The address tells registries apart: names are per process. rte_acl_create() would hand
-	// out an existing context for a known name.
-	snprintf(
-		name,
-		sizeof(name),
-		"acl%llx.%x",
-		(unsigned long long)(uintptr_t)registry,
-		registry->n_named++);
-	return acl_compile(ctx, canon, family, name, registry->socket_id);
+	if (set == NULL)
+		return err_set_null(ENOMEM);
+	*set = (struct acl_set){0};
+	acl_draft_write(v4, &set->v4, set + 1);
+	acl_draft_write(v6, &set->v6, (uint8_t *)(set + 1) + v4_size);
+	return set;
 }
 
 static struct acl_set *set_build(struct acl_registry *registry, const struct acl_canon *canon)
 {
-	struct acl_set *set = rte_zmalloc_socket(
-		"acl_set", sizeof(*set), RTE_CACHE_LINE_SIZE, registry->socket_id);
-	int rc;
+	struct acl_draft v4 = {0}, v6 = {0};
+	struct acl_set *set = NULL;
 
+	if (acl_draft_init(&v4, canon, IP_FAMILY_V4) == 0
+	    && acl_draft_init(&v6, canon, IP_FAMILY_V6) == 0)
+		set = set_write(registry, &v4, &v6);
+	acl_draft_fini(&v4);
+	acl_draft_fini(&v6);
 	if (set == NULL)
 		return err_set_null(ENOMEM);
 	set->n_resources = (uint32_t)canon->n_resources;
@@ -102,13 +99,6 @@ static struct acl_set *set_build(struct acl_registry *registry, const struct acl
 	for (size_t i = 0; i < canon->n_resources; i++) {
 		if (canon->resources[i].resource.type == ACL_RESOURCE_INTERNET)
 			set->internet = (uint16_t)i;
-	}
-	rc = context_create(registry, &set->v4, canon, IP_FAMILY_V4);
-	if (rc == 0)
-		rc = context_create(registry, &set->v6, canon, IP_FAMILY_V6);
-	if (rc < 0) {
-		set_free(set);
-		return err_set_null(-rc);
 	}
 	return set;
 }
@@ -186,7 +176,7 @@ void acl_set_put(struct acl_registry *registry, const struct acl_set *set)
 	*link = set->next;
 	registry->n_sets--;
 	free(set->bytes);
-	set_free((struct acl_set *)(uintptr_t)set);
+	rte_free((void *)(uintptr_t)set);
 }
 
 uint32_t acl_set_size(const struct acl_set *set)

@@ -5,20 +5,18 @@
 
 #include "acl/acl.h"
 #include "acl/acl_canon.h"
+#include "acl/acl_table.h"
 
-#include <rte_acl.h>
 #include <rte_common.h>
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /**
- * Internal to acl/: what a set is made of, and the compiler from canonical resources to rte_acl.
+ * Internal to acl/: what a set is made of. One allocation: the set, then what its tables point to.
  *
- * One rte_acl context per family that has rules. A rule's userdata is the resource's ordinal + 1
- * (0 is "no match"), its priority the same number. Only permitting rules exist.
- *
- * Thread-safety: as in acl.h; the first cache line is all that workers read.
+ * Thread-safety: as in acl.h; the first cache line is all that workers read of it.
  */
 
 enum {
@@ -27,12 +25,13 @@ enum {
 
 struct acl_set {
 	// control: write once; workers: ro
-	struct rte_acl_ctx *v4, *v6; // NULL: no rules of the family
+	struct acl_table v4, v6;
 	uint16_t internet; // ordinal of the Internet resource, or ACL_VERDICT_PROHIBITED: none
 
-	uint32_t n_resources;
-	uint8_t *bytes; // the canonical form
+	// control: write once; workers: ro, while an authorization has expired
+	uint8_t *bytes __rte_cache_aligned; // the canonical form
 	size_t bytes_size;
+	uint32_t n_resources;
 
 	// control: rw
 	struct acl_set *next __rte_cache_aligned; // in its bucket
@@ -40,23 +39,4 @@ struct acl_set {
 	uint32_t n_refs;
 };
 
-/** What rte_acl reads. Both families use the same layout; IPv4 has its address in addr[0]. */
-struct acl_input {
-	uint8_t class_;
-	uint8_t pad[3];
-	rte_be32_t addr[4];
-	rte_be16_t port;
-	uint16_t pad2;
-};
-
-/**
- * Compiles the rules of @p family into a context named @p name.
- * @param ctx receives the context, or NULL if the family has no rules
- * @return 0, -ENOMEM, -E2BIG (more than rte_acl can build)
- */
-[[nodiscard]] int acl_compile(
-	struct rte_acl_ctx **ctx,
-	const struct acl_canon *canon,
-	enum ip_family family,
-	const char *name,
-	int socket_id);
+static_assert(offsetof(struct acl_set, internet) + 2 <= RTE_CACHE_LINE_SIZE, "one line to judge");

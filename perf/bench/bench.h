@@ -21,6 +21,8 @@ struct bench_config {
 
 /** aead, path_up, path_down for all sizes and numbers of tunnels, and what scales from 1 to 10,000. */
 void bench_path(struct bed *bed, const struct bench_config *config, struct results *r);
+/** Policy sets alone, beside rte_acl. */
+void bench_acl(struct bed *bed, const struct bench_config *config, struct results *r);
 /** miss and deny. */
 void bench_miss(struct bed *bed, const struct bench_config *config, struct results *r);
 /** Responder handshakes per second, alone and in a flood. */

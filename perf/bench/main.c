@@ -24,7 +24,7 @@ struct options {
 static void usage(FILE *f)
 {
 	fputs("bench [--quick] [--huge] [--json FILE] [--only "
-	      "path|miss|handshake|policy_update|memory]\n",
+	      "path|miss|acl|handshake|policy_update|memory]\n",
 	      f);
 }
 
@@ -158,6 +158,11 @@ static void table_line(const json_t *result)
 			"updates_per_second",
 			"lost",
 			"sets",
+			"classifier",
+			"rules",
+			"compile_us",
+			"judge_one_cycles",
+			"judge_many_cycles",
 			"bytes",
 			"forged_cycles",
 			"working_set",
@@ -202,6 +207,8 @@ static void benches_run(const struct options *o, struct results *r)
 		bench_path(bed, &config, r);
 	if (is_wanted(o, "miss"))
 		bench_miss(bed, &config, r);
+	if (is_wanted(o, "acl"))
+		bench_acl(bed, &config, r);
 	if (is_wanted(o, "handshake"))
 		bench_handshake(&config, r);
 	if (is_wanted(o, "memory"))
