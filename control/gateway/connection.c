@@ -3,7 +3,6 @@
 
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "control/base/uv_cast.h"
 #include "control/gateway/connection_impl.h"
 #include "control/gateway/lane.h"
 #include "control/gateway/relay.h"
@@ -17,7 +16,6 @@
 #define LOG_AREA "gateway.connection"
 
 #define NSEC_PER_S 1000000000ull
-#define NSEC_PER_MS 1000000ull
 
 enum {
 	IDLE_AFTER_S = 20, // without IP packets (spec/connectivity.md 6.1)
@@ -39,12 +37,17 @@ static struct connection *peer_connection(struct noise_peer *peer)
 	return conn;
 }
 
+static struct connection *node_connection(struct heap_node *node)
+{
+	void *conn = (char *)node - offsetof(struct connection, timer);
+
+	return conn;
+}
+
 const char *connection_id(const struct connection *conn, char buf[UUID_TEXT_SIZE])
 {
 	return uuid_format(&conn->client->id, buf);
 }
-
-static void on_timer(uv_timer_t *timer);
 
 struct connection *connection_create(struct gw *gw, struct access_client *client)
 {
@@ -55,9 +58,7 @@ struct connection *connection_create(struct gw *gw, struct access_client *client
 	conn->gw = gw;
 	conn->client = client;
 	conn->slot = client->slot;
-	uv_timer_init(gw->loop, &conn->timer);
-	conn->timer.data = conn;
-	gw->n_connections++;
+	heap_node_init(&conn->timer);
 	return conn;
 }
 
@@ -77,7 +78,7 @@ static void take_down(struct connection *conn, bool tell_worker)
 	conn->route = (struct turn_route){0};
 	conn->relay = RELAYS_NONE;
 	conn->is_idle = false;
-	uv_timer_stop(&conn->timer);
+	heap_set(&conn->gw->deadlines, &conn->timer, UINT64_MAX);
 	candidates_hold_forget(conn->gw->hold, &conn->client->id);
 	if (!tell_worker)
 		return;
@@ -87,21 +88,13 @@ static void take_down(struct connection *conn, bool tell_worker)
 	lane_command(conn->gw->lane, &cmd);
 }
 
-static void on_timer_closed(uv_handle_t *handle)
-{
-	struct connection *conn = handle->data;
-
-	conn->gw->n_connections--;
-	sodium_memzero(conn, sizeof(*conn));
-	free(conn);
-}
-
 void connection_destroy(struct connection *conn)
 {
 	if (conn == NULL)
 		return;
 	take_down(conn, false);
-	uv_close(uv_cast_handle(&conn->timer), on_timer_closed);
+	sodium_memzero(conn, sizeof(*conn));
+	free(conn);
 }
 
 bool connection_has_path(const struct connection *conn)
@@ -117,21 +110,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 void connection_timer_update(struct connection *conn)
 {
 	uint64_t deadline = noise_peer_deadline(&conn->peer);
-	uint64_t now = gw_now_ns();
-	uint64_t delay_ms;
 
 	if (conn->agent != NULL) {
 		deadline = earlier(deadline, ice_agent_next_deadline(conn->agent));
 		deadline = earlier(deadline, conn->idle_check);
 	}
-	if (deadline == NOISE_NEVER) {
-		uv_timer_stop(&conn->timer);
-		return;
-	}
-	// Rounded up: a timer that fires early would find nothing due and spin.
-	delay_ms = deadline > now ? (deadline - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0;
-	uv_update_time(conn->gw->loop);
-	uv_timer_start(&conn->timer, on_timer, delay_ms, 0);
+	heap_set(&conn->gw->deadlines, &conn->timer, deadline);
 }
 
 static void fail(struct connection *conn, const char *why)
@@ -248,11 +232,10 @@ static void idle_update(struct connection *conn, uint64_t now)
 }
 
 // Everything that is due, then the next deadline.
-static void on_timer(uv_timer_t *timer)
+void connection_handle_timeout(struct heap_node *node, uint64_t now)
 {
-	struct connection *conn = timer->data;
+	struct connection *conn = node_connection(node);
 	struct noise_output out;
-	uint64_t now = gw_now_ns();
 
 	if (conn->agent != NULL) {
 		idle_update(conn, now);

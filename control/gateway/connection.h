@@ -29,7 +29,7 @@ struct connection_params {
 
 /** @return a connection that is down, or NULL with errno. */
 struct connection *connection_create(struct gw *gw, struct access_client *client);
-/** Frees it in the loop; wipes keys. NULL is allowed. */
+/** Wipes and frees it. NULL is allowed. */
 void connection_destroy(struct connection *conn);
 
 /**
@@ -67,6 +67,9 @@ void connection_handshake(
 	const struct ip_endpoint *remote,
 	const void *data,
 	size_t size);
+/** Everything that is due of the connection whose deadline is @p node; see timers.h. */
+void connection_handle_timeout(struct heap_node *node, uint64_t now);
+
 /** The worker reports for this connection. */
 void connection_keypair_confirmed(struct connection *conn, uint32_t local_index);
 void connection_handshake_due(struct connection *conn);

@@ -29,7 +29,7 @@ struct connection {
 	struct gw *gw;
 	struct access_client *client;
 	uint32_t slot;
-	uv_timer_t timer;
+	struct heap_node timer; // in gw->deadlines
 
 	bool is_up; // agent and peer exist; the agent only if the portal knows the client
 	struct connection_credentials cred; // of the last time it was up
@@ -49,7 +49,7 @@ struct connection {
 const char *connection_id(const struct connection *conn, char buf[UUID_TEXT_SIZE]);
 /** Sends what the agent wants sent and acts on its events; the connection may be down afterwards. */
 void connection_ice_pump(struct connection *conn);
-/** Arms the timer for the next deadline; the connection is up. */
+/** Notes the next deadline; the connection is up. */
 void connection_timer_update(struct connection *conn);
 
 /** Gives a new agent our addresses: those of the ports and those that relays gave us. */

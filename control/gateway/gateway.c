@@ -9,6 +9,7 @@
 #include "control/gateway/connection.h"
 #include "control/gateway/kernel.h"
 #include "control/gateway/relay.h"
+#include "control/gateway/timers.h"
 
 #include <rte_cycles.h>
 #include <sodium.h>
@@ -104,31 +105,6 @@ static void on_client_removed(void *ctx, struct access_client *client)
 	LOG(INFO, "client removed client=%s", uuid_format(&client->id, id));
 }
 
-static void on_access_timer(uv_timer_t *timer)
-{
-	struct gw *gw = timer->data;
-
-	access_handle_timeout(gw->access, gw_now_ns());
-	gw_access_timer_update(gw);
-}
-
-void gw_access_timer_update(struct gw *gw)
-{
-	uint64_t deadline = access_deadline(gw->access);
-	uint64_t now = gw_now_ns();
-
-	if (deadline == ACCESS_DEADLINE_NONE) {
-		uv_timer_stop(&gw->access_timer);
-		return;
-	}
-	uv_update_time(gw->loop);
-	uv_timer_start(
-		&gw->access_timer,
-		on_access_timer,
-		deadline > now ? (deadline - now) / 1000000 + 1 : 0,
-		0);
-}
-
 static void on_housekeeping(uv_timer_t *timer)
 {
 	struct gw *gw = timer->data;
@@ -145,6 +121,7 @@ static void on_prepare(uv_prepare_t *prepare)
 	bool more = punt_drain(gw);
 
 	relay_pump(gw);
+	timers_arm(gw);
 	dp_reclaim(gw->dp);
 	if (more || !dp_sleep_enter(gw->dp))
 		uv_idle_start(&gw->idle, on_idle);
@@ -185,13 +162,10 @@ static int handles_init(struct gw *gw)
 	uv_prepare_init(gw->loop, &gw->prepare);
 	uv_check_init(gw->loop, &gw->check);
 	uv_idle_init(gw->loop, &gw->idle);
-	uv_timer_init(gw->loop, &gw->access_timer);
-	uv_timer_init(gw->loop, &gw->relay_timer);
 	uv_timer_init(gw->loop, &gw->housekeeping);
 	uv_timer_init(gw->loop, &gw->shutdown_timer);
 	gw->prepare.data = gw->check.data = gw->idle.data = gw;
-	gw->relay_timer.data = gw;
-	gw->access_timer.data = gw->housekeeping.data = gw->shutdown_timer.data = gw;
+	gw->housekeeping.data = gw->shutdown_timer.data = gw;
 	for (unsigned i = 0; i < 2; i++) {
 		uv_signal_init(gw->loop, &gw->signals[i]);
 		gw->signals[i].data = gw;
@@ -263,7 +237,9 @@ int gw_init(struct gw *gw, const struct config *config, struct dp *dp)
 	gw->dp = dp;
 	gw->tsc_hz = rte_get_tsc_hz();
 	gw->loop = uv_default_loop();
-	rc = libraries_init(gw);
+	rc = timers_init(gw);
+	if (rc == 0)
+		rc = libraries_init(gw);
 	if (rc == 0)
 		rc = access_init(gw);
 	if (rc < 0) {
@@ -422,7 +398,6 @@ void gw_stop(struct gw *gw, int exit_code)
 	gw->exit_code = exit_code;
 	forget_all(gw);
 	relay_release(gw);
-	uv_timer_stop(&gw->access_timer);
 	if (gw->session != NULL)
 		session_close(gw->session);
 	uv_timer_start(&gw->shutdown_timer, on_shutdown, 50, 20);
@@ -438,8 +413,7 @@ void gw_fini(struct gw *gw)
 	uv_cast_close(&gw->check);
 	uv_cast_close(&gw->idle);
 	uv_cast_close(&gw->wake);
-	uv_cast_close(&gw->access_timer);
-	uv_cast_close(&gw->relay_timer);
+	timers_stop(gw);
 	uv_cast_close(&gw->housekeeping);
 	uv_cast_close(&gw->shutdown_timer);
 	uv_cast_close(&gw->signals[0]);
@@ -454,6 +428,7 @@ void gw_fini(struct gw *gw)
 	kernel_destroy(gw->kernel);
 	access_destroy(gw->access);
 	candidates_hold_destroy(gw->hold);
+	timers_fini(gw);
 	ice_table_destroy(gw->ice);
 	relay_fini(gw);
 	stun_mac_destroy(gw->stun_mac);

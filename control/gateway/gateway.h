@@ -5,6 +5,7 @@
 
 #include "acl/acl.h"
 #include "control/access/access.h"
+#include "control/access/heap.h"
 #include "control/gateway/lane.h"
 #include "control/names/names.h"
 #include "control/noise/node.h"
@@ -44,6 +45,7 @@ struct gw_stats {
 	uint64_t authorized; // authorizations granted or refreshed
 	uint64_t connections_opened, connections_failed;
 	uint64_t static_moved; // static peers followed to another address
+	uint64_t timer_late_ns; // by how much a connection's deadline was missed at most
 	uint64_t kernel_refused; // frames and requests that the kernel did not take
 };
 
@@ -60,7 +62,6 @@ struct gw {
 	struct relays *relays;
 	struct ip_endpoint relay_addrs[DP_RELAYS_MAX]; // what the worker knows of them
 	size_t n_relay_addrs;
-	uint64_t relay_deadline; // what relay_timer is armed for
 	struct session *session;
 	struct candidates_hold *hold;
 	struct kernel *kernel;
@@ -73,14 +74,15 @@ struct gw {
 	uv_check_t check;
 	uv_idle_t idle; // keeps the loop awake while there is more to drain
 	uv_poll_t wake; // the workers' eventfd
-	uv_timer_t access_timer, relay_timer;
+	struct heap deadlines; // of the connections, see timers.h
+	uv_timer_t timer; // of all deadlines
+	uint64_t timer_deadline; // what it is armed for
 	uv_timer_t housekeeping;
 	uv_signal_t signals[2];
 	uv_timer_t shutdown_timer;
 
 	bool is_stopping;
 	bool is_forgetting; // the client left by itself: no goodbye
-	size_t n_connections; // connection objects alive, closing ones included
 	int exit_code;
 	struct gw_stats stats;
 };
@@ -128,6 +130,3 @@ void portal_candidates_withdraw(
 
 /** Drains events and punted packets up to a bound. @return whether more may be waiting */
 bool punt_drain(struct gw *gw);
-
-/** Arms the expiry timer after anything in access changed. */
-void gw_access_timer_update(struct gw *gw);

@@ -100,7 +100,6 @@ static void handle_create_authorization(struct gw *gw, const struct gateway_crea
 		gw->stats.portal_refused++;
 		if (is_new)
 			access_forget(gw->access, client);
-		gw_access_timer_update(gw);
 		return;
 	}
 	gw->stats.authorized++;
@@ -200,7 +199,6 @@ void portal_message(struct gw *gw, const char *event, const json_t *payload)
 	}
 	dispatch(gw, &m);
 	gateway_message_fini(&m);
-	gw_access_timer_update(gw);
 }
 
 void portal_candidates_send(

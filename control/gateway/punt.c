@@ -93,7 +93,6 @@ static void handle_p2p(struct gw *gw, const struct rte_mbuf *m, const struct dp_
 		gw->is_forgetting = true;
 		access_forget(gw->access, client);
 		gw->is_forgetting = false;
-		gw_access_timer_update(gw);
 		break;
 	case P2P_ASSIGNED_IPS: // DNS resources: control/names
 	case P2P_DOMAIN_STATUS:

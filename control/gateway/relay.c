@@ -5,7 +5,6 @@
 
 #include "control/base/err.h"
 #include "control/base/log.h"
-#include "control/base/uv_cast.h"
 #include "control/gateway/connection.h"
 #include "control/gateway/lane.h"
 
@@ -14,8 +13,6 @@
 #include <string.h>
 
 #define LOG_AREA "gateway.relay"
-
-#define NSEC_PER_MS 1000000ull
 
 static_assert(RELAYS_ID_SIZE == sizeof(struct uuid), "ids of the portal are passed on as they are");
 
@@ -197,34 +194,6 @@ static void event_handle(struct gw *gw, struct relays_event *event)
 		access_each(gw->access, on_event, event);
 }
 
-static void on_timer(uv_timer_t *timer)
-{
-	struct gw *gw = timer->data;
-
-	// What it causes is for relay_pump(), before the loop waits again.
-	relays_handle_timeout(gw->relays, gw_now_ns());
-}
-
-static void timer_arm(struct gw *gw)
-{
-	uint64_t deadline = relays_next_deadline(gw->relays), now;
-
-	if (deadline == gw->relay_deadline && uv_is_active(uv_cast_handle(&gw->relay_timer)))
-		return;
-	gw->relay_deadline = deadline;
-	if (deadline == TURN_DEADLINE_NONE) {
-		uv_timer_stop(&gw->relay_timer);
-		return;
-	}
-	now = gw_now_ns();
-	uv_update_time(gw->loop);
-	uv_timer_start(
-		&gw->relay_timer,
-		on_timer,
-		deadline > now ? (deadline - now + NSEC_PER_MS - 1) / NSEC_PER_MS : 0,
-		0);
-}
-
 void relay_pump(struct gw *gw)
 {
 	struct turn_transmit transmit;
@@ -247,5 +216,4 @@ void relay_pump(struct gw *gw)
 			is_more = true;
 		}
 	} while (is_more);
-	timer_arm(gw);
 }

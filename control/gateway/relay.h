@@ -57,5 +57,5 @@ void relay_send(
 	const void *data,
 	size_t size);
 
-/** Sends and acts on everything that the relays have queued, then arms their timer. */
+/** Sends and acts on everything that the relays have queued. */
 void relay_pump(struct gw *gw);

@@ -95,12 +95,12 @@ static struct ip_addr tunnel_v6(uint32_t slot)
 	return a;
 }
 
-static struct ip_addr outer_v4(uint32_t slot)
+struct ip_addr bed_outer_v4(uint32_t slot)
 {
 	return v4(198, 18 + (uint8_t)(slot >> 16 & 1), (uint8_t)(slot >> 8), (uint8_t)slot);
 }
 
-static struct ip_addr gateway_v4(void)
+struct ip_addr bed_gateway_v4(void)
 {
 	return v4(203, 0, 113, 1);
 }
@@ -119,7 +119,7 @@ static void fib_make(struct bed *bed)
 {
 	uint16_t wan = dp_port_id(bed->dp, BED_WAN), lan = dp_port_id(bed->dp, BED_LAN);
 	struct fib_builder *b = fib_builder_create();
-	struct ip_addr wan_v4 = gateway_v4(), lan_v4 = v4(192, 0, 2, 1);
+	struct ip_addr wan_v4 = bed_gateway_v4(), lan_v4 = v4(192, 0, 2, 1);
 	struct ip_addr wan_hop = v4(203, 0, 113, 254), lan_hop = v4(192, 0, 2, 254);
 	struct ip_prefix wan_net = {.addr = v4(203, 0, 113, 0), .len = 24};
 	struct ip_prefix lan_net = {.addr = v4(192, 0, 2, 0), .len = 24};
@@ -157,8 +157,8 @@ static void client_add(struct bed *bed, uint32_t slot)
 		.slot = slot,
 		.path_set =
 			{
-				.local = {.addr = gateway_v4(), .port = BED_UDP_PORT},
-				.remote = {.addr = outer_v4(slot), .port = 51820},
+				.local = {.addr = bed_gateway_v4(), .port = BED_UDP_PORT},
+				.remote = {.addr = bed_outer_v4(slot), .port = BED_CLIENT_PORT},
 			},
 	};
 
@@ -295,7 +295,7 @@ struct bed *bed_create(void)
 	return bed;
 }
 
-void bed_destroy(struct bed *bed)
+void bed_policies_drop(struct bed *bed)
 {
 	for (uint32_t slot = 0; slot < BED_CLIENTS; slot++) {
 		dp_policy_publish(bed->dp, slot, NULL);
@@ -303,7 +303,13 @@ void bed_destroy(struct bed *bed)
 			continue;
 		acl_set_put(bed->acl, bed->policy[slot]->set);
 		free(bed->policy[slot]);
+		bed->policy[slot] = NULL;
 	}
+}
+
+void bed_destroy(struct bed *bed)
+{
+	bed_policies_drop(bed);
 	dp_fib_publish(bed->dp, NULL);
 	dp_destroy(bed->dp);
 	fib_destroy((struct fib *)(uintptr_t)bed->fib);
@@ -458,6 +464,21 @@ static uint8_t *frame_begin(struct bed *bed, struct rte_mbuf *m, int port, size_
 	return (uint8_t *)(eth + 1);
 }
 
+void bed_datagram_up(
+	struct bed *bed,
+	struct rte_mbuf *m,
+	uint32_t slot,
+	const void *payload,
+	uint16_t size)
+{
+	struct ip_addr from = bed_outer_v4(slot), to = bed_gateway_v4();
+	uint16_t ip_size = (uint16_t)(OUTER_SIZE - RTE_ETHER_HDR_LEN + size);
+	uint8_t *ip = frame_begin(bed, m, BED_WAN, ip_size);
+
+	memcpy(ip + OUTER_SIZE - RTE_ETHER_HDR_LEN, payload, size);
+	udp_write(ip, &from, BED_CLIENT_PORT, &to, BED_UDP_PORT, ip_size);
+}
+
 static void
 inner_write(struct bed *bed, const struct bed_packet *p, uint8_t *at, enum bed_target target)
 {
@@ -476,14 +497,14 @@ inner_write(struct bed *bed, const struct bed_packet *p, uint8_t *at, enum bed_t
 
 static void up_write(struct bed *bed, struct bed_packet *p, enum bed_target target)
 {
-	struct ip_addr from = outer_v4(p->slot), to = gateway_v4();
+	struct ip_addr from = bed_outer_v4(p->slot), to = bed_gateway_v4();
 	uint16_t size =
 		(uint16_t)(OUTER_SIZE - RTE_ETHER_HDR_LEN + DATA_HEADER + p->size + NOISE_TAG_SIZE);
 	uint8_t *ip = frame_begin(bed, p->m, BED_WAN, size);
 	uint8_t *payload = ip + OUTER_SIZE - RTE_ETHER_HDR_LEN;
 	struct noise_msg_data *msg = (void *)payload;
 
-	udp_write(ip, &from, 51820, &to, BED_UDP_PORT, size);
+	udp_write(ip, &from, BED_CLIENT_PORT, &to, BED_UDP_PORT, size);
 	*msg = (struct noise_msg_data){
 		.type = noise_le32_make(NOISE_MSG_DATA),
 		.receiver_index = noise_le32_make(p->slot << 8),

@@ -36,6 +36,7 @@ enum {
 	BED_GROUPS = 50, // distinct policy sets
 	BED_ROUND = 4096, // packets made ready at once: more than the second-level cache holds
 	BED_UDP_PORT = 52625,
+	BED_CLIENT_PORT = 51820,
 };
 
 /** The client's end of a keypair. */
@@ -77,6 +78,12 @@ struct bed *bed_create(void);
 /** Takes policies that were not published by the bed itself with it. */
 void bed_destroy(struct bed *bed);
 
+/** Where a client's packets come from, and where they go to. */
+struct ip_addr bed_outer_v4(uint32_t slot);
+struct ip_addr bed_gateway_v4(void);
+
+/** Takes back all policies that the bed published; nothing may run. For those who publish their own. */
+void bed_policies_drop(struct bed *bed);
 /** Publishes the policy of the client's group, made by the bed. */
 void bed_policy_publish(struct bed *bed, uint32_t slot);
 /** Fresh keys for all clients, aged 0. */
@@ -112,6 +119,13 @@ enum bed_target {
 void bed_round_up(struct bed *bed, struct bed_round *r, enum bed_target target);
 /** Writes the answers of the LAN; each packet's flow must exist. */
 void bed_round_down(struct bed *bed, struct bed_round *r);
+/** Writes a client's datagram to the gateway as a frame. */
+void bed_datagram_up(
+	struct bed *bed,
+	struct rte_mbuf *m,
+	uint32_t slot,
+	const void *payload,
+	uint16_t size);
 /** Makes sure that all flows of the first @p tunnels clients exist. */
 void bed_flows_make(struct bed *bed, unsigned tunnels);
 /** @return the flow of a packet, or NULL. */

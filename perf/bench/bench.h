@@ -17,6 +17,8 @@ struct bench_config {
 	unsigned rounds; // of BED_ROUND packets, per run and case
 	double update_seconds; // per run of policy_update
 	unsigned handshakes; // per run
+	unsigned connection_runs;
+	double connection_seconds; // measured per run, after some 15 s of opening
 };
 
 /** aead, path_up, path_down for all sizes and numbers of tunnels, and what scales from 1 to 10,000. */
@@ -29,5 +31,7 @@ void bench_miss(struct bed *bed, const struct bench_config *config, struct resul
 void bench_handshake(const struct bench_config *config, struct results *r);
 /** From the portal's message to the first packet judged by it; uses a second lcore. */
 void bench_policy_update(struct bed *bed, const struct bench_config *config, struct results *r);
+/** The control core with 10,000 clients that check every 1.5 s; uses a second lcore. Call it last. */
+void bench_connections(struct bed *bed, const struct bench_config *config, struct results *r);
 /** What all that takes of memory; call it with the bed at its fullest. */
 void bench_memory(struct bed *bed, struct results *r);

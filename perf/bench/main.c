@@ -24,7 +24,7 @@ struct options {
 static void usage(FILE *f)
 {
 	fputs("bench [--quick] [--huge] [--json FILE] [--only "
-	      "path|miss|acl|handshake|policy_update|memory]\n",
+	      "path|miss|acl|handshake|policy_update|memory|connections]\n",
 	      f);
 }
 
@@ -157,6 +157,11 @@ static void table_line(const json_t *result)
 			"control_ms",
 			"updates_per_second",
 			"lost",
+			"timer_late_ms",
+			"cpu_share",
+			"cpu_share_opening",
+			"answers_per_second",
+			"handshakes_per_second",
 			"sets",
 			"classifier",
 			"rules",
@@ -200,6 +205,8 @@ static void benches_run(const struct options *o, struct results *r)
 		.rounds = o->is_quick ? 2 : 8,
 		.update_seconds = o->is_quick ? 2 : 10,
 		.handshakes = o->is_quick ? 600 : 4000,
+		.connection_runs = o->is_quick ? 1 : 3,
+		.connection_seconds = o->is_quick ? 10 : 30,
 	};
 	struct bed *bed = bed_create();
 
@@ -215,6 +222,8 @@ static void benches_run(const struct options *o, struct results *r)
 		bench_memory(bed, r);
 	if (is_wanted(o, "policy_update"))
 		bench_policy_update(bed, &config, r);
+	if (is_wanted(o, "connections"))
+		bench_connections(bed, &config, r);
 	bed_destroy(bed);
 }
 

@@ -140,13 +140,7 @@ static void access_fill(struct update *u)
 	};
 	struct bed *bed = u->bed;
 
-	// The bed's own policies go; nothing runs yet.
-	for (uint32_t slot = 0; slot < BED_CLIENTS; slot++) {
-		dp_policy_publish(bed->dp, slot, NULL);
-		acl_set_put(bed->acl, bed->policy[slot]->set);
-		free(bed->policy[slot]);
-		bed->policy[slot] = NULL;
-	}
+	bed_policies_drop(bed);
 	u->access = access_create(&config, bed->acl, 1);
 	check(u->access != NULL, "access_create");
 	// Resource by resource, so that clients of a group find each other's sets.
