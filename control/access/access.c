@@ -367,7 +367,18 @@ static void client_index(struct access *a, struct client *c)
 
 static struct access_client *fail(struct portal_error *err, int code, const char *what)
 {
-	snprintf(err->text, sizeof(err->text), "%s: %s", what, strerror(code));
+	if (code == E2BIG) {
+		snprintf(
+			err->text,
+			sizeof(err->text),
+			"%s: more than %d resources of one client, or %d rules of all their "
+			"filters",
+			what,
+			ACL_RESOURCES_MAX,
+			ACL_RULES_MAX);
+	} else {
+		snprintf(err->text, sizeof(err->text), "%s: %s", what, strerror(code));
+	}
 	return err_set_null(code);
 }
 

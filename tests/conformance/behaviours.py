@@ -390,7 +390,7 @@ def dns_dead(w, v):
         q, r = ask_udp(s, f"dead.udp{v}.test")
         assert r == servfail(q), r.hex()
         took = time.monotonic() - start
-        assert 4.9 < took < 6, f"{took:.2f} s"
+        assert 4.9 < took < 7.5, f"{took:.2f} s"
         with tcp_socket() as t:
             start = time.monotonic()
             ((q, r),) = ask_tcp(t, f"close.tcp{v}.test")
