@@ -75,6 +75,7 @@ static void take_down(struct connection *conn, bool tell_worker)
 	noise_peer_fini(&conn->peer);
 	conn->is_up = false;
 	conn->has_path = false;
+	conn->held_size = 0;
 	conn->route = (struct turn_route){0};
 	conn->relay = RELAYS_NONE;
 	conn->is_idle = false;
@@ -177,7 +178,8 @@ static void keypair_hand_over(struct connection *conn, const struct noise_event 
 /*
  * The keys go first: the worker must know them before the message arrives that makes the client
  * use them. Before a path is nominated the answer goes back the way the message came, which the
- * client accepts (spec/connectivity.md C.11).
+ * client accepts (spec/connectivity.md C.11), and once more on the nominated path: the way back may be
+ * closed, e.g. a channel that is not bound yet.
  */
 static void noise_act(
 	struct connection *conn,
@@ -204,6 +206,8 @@ static void noise_act(
 	if (conn->has_path) {
 		local = &conn->local;
 		remote = &conn->remote;
+	} else if (conn->agent != NULL) {
+		connection_answer_hold(conn, out->bytes, out->size);
 	}
 	if (local != NULL)
 		relay_send(conn->gw, local, remote, out->bytes, out->size);
@@ -477,6 +481,7 @@ void connection_keypair_confirmed(struct connection *conn, uint32_t local_index)
 
 	if (!conn->is_up)
 		return;
+	conn->held_size = 0;
 	noise_peer_note_keypair_confirmed(&conn->peer, gw_now_ns(), local_index);
 	connection_timer_update(conn);
 	LOG(DEBUG, "session confirmed client=%s", connection_id(conn, id));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "control/gateway/connection.h"
+#include "control/noise/messages.h"
 #include "control/path/candidate.h"
 
 /**
@@ -42,6 +43,9 @@ struct connection {
 	uint32_t relay; // whose relayed addresses are candidates; RELAYS_NONE: no relay
 	bool has_path;
 	struct ip_endpoint local, remote; // the selected pair
+	// The newest answer to a handshake that came before there was a path.
+	uint8_t held[sizeof(struct noise_msg_response)];
+	size_t held_size; // 0: none
 	struct turn_route route; // as the worker knows it; channel 0: direct
 };
 
@@ -54,7 +58,9 @@ void connection_timer_update(struct connection *conn);
 
 /** Gives a new agent our addresses: those of the ports and those that relays gave us. */
 void connection_locals_add(struct connection *conn);
-/** Uses the pair from now on. */
+/** Keeps an answer to a handshake until a path is selected; other messages are not kept. */
+void connection_answer_hold(struct connection *conn, const void *bytes, size_t size);
+/** Uses the pair from now on; an answer that was kept is sent on it. */
 void connection_path_select(
 	struct connection *conn,
 	const struct ip_endpoint *local,

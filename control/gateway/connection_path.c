@@ -7,6 +7,7 @@
 #include "control/gateway/connection_impl.h"
 #include "control/gateway/kernel.h"
 #include "control/gateway/lane.h"
+#include "control/gateway/relay.h"
 
 #include <string.h>
 
@@ -48,6 +49,14 @@ static void path_publish(struct connection *conn)
 	lane_command(conn->gw->lane, &cmd);
 }
 
+void connection_answer_hold(struct connection *conn, const void *bytes, size_t size)
+{
+	if (size != sizeof(conn->held))
+		return;
+	memcpy(conn->held, bytes, size);
+	conn->held_size = size;
+}
+
 void connection_path_select(
 	struct connection *conn,
 	const struct ip_endpoint *local,
@@ -59,6 +68,9 @@ void connection_path_select(
 	conn->local = *local;
 	conn->remote = *remote;
 	path_publish(conn);
+	if (conn->held_size > 0)
+		relay_send(conn->gw, local, remote, conn->held, conn->held_size);
+	conn->held_size = 0;
 	LOG(INFO,
 	    "path selected client=%s path=%s",
 	    connection_id(conn, id),

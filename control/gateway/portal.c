@@ -111,6 +111,9 @@ static void handle_create_authorization(struct gw *gw, const struct gateway_crea
 		gw->session,
 		gateway_push_authorization_created(session_dialect(gw->session), m->ref));
 	connection_announce(client->user);
+	// A client from behind a NAT may need one all the same.
+	if (!relay_is_usable(gw))
+		session_send(gw->session, gateway_push_no_relays());
 }
 
 static void handle_reject(struct gw *gw, const struct gateway_reject_access *m)

@@ -34,13 +34,13 @@ class Tunnel:
     filter: called with each outer message to send; what it returns is sent, None sends nothing
     """
 
-    def __init__(self, *, private, gateway_key, psk, local, remote, addresses, bind):
+    def __init__(self, *, private, gateway_key, psk, local, remote, addresses, bind, port=0):
         self.private, self.gateway_key, self.psk = private, gateway_key, psk
         self.ipv4, self.ipv6 = addresses
         self.family = ipaddress.ip_address(bind).version
         self.sock = socket.socket(socket.AF_INET6 if self.family == 6 else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        self.sock.bind((bind, 0))
+        self.sock.bind((bind, port))
         self.local_address = self.sock.getsockname()[:2]
         self.agent = ice.Agent(self.family, local, remote)
         self.outer = collections.deque(maxlen=20000)

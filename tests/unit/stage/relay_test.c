@@ -18,7 +18,7 @@ static struct world_keys connect_client(struct world *wd)
 }
 
 // Every size of a datagram, odd ones too: no padding, and IPv6 has its UDP checksum.
-static void both_ways(void **state)
+static void b40_b58_both_ways(void **state)
 {
 	struct world *wd = *state;
 	struct world_keys k = connect_client(wd);
@@ -43,7 +43,7 @@ static void both_ways(void **state)
 	}
 }
 
-static void ecn_passes(void **state)
+static void b62_ecn_passes(void **state)
 {
 	struct world *wd = *state;
 	struct world_keys k = connect_client(wd);
@@ -202,8 +202,8 @@ static void the_rest_is_punted_whole(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		RELAY_TESTS(both_ways),
-		RELAY_TESTS(ecn_passes),
+		RELAY_TESTS(b40_b58_both_ways),
+		RELAY_TESTS(b62_ecn_passes),
 		RELAY_TESTS(icmp_answer_fits),
 		RELAY_TESTS(framing),
 		RELAY_TESTS(short_data_inside),
