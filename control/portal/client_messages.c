@@ -3,14 +3,10 @@
 
 #include "control/portal/client_messages.h"
 
-#include "control/portal/arena.h"
+#include "control/portal/message.h"
 #include "control/portal/shared_schema.h"
 
-#include <sodium.h>
-
-#include <errno.h>
-
-#define FIELDS(table) .fields = (table), .n_fields = sizeof(table) / sizeof((table)[0])
+#include <assert.h>
 
 // In the order of enum client_failure.
 static const char *const failure_names[] = {
@@ -63,7 +59,7 @@ static const struct schema_field init_fields[] = {
 };
 
 static const struct schema init_schema = {
-	FIELDS(init_fields),
+	SCHEMA_FIELDS(init_fields),
 	.size = sizeof(struct client_init),
 };
 
@@ -72,7 +68,7 @@ static const struct schema_field config_changed_fields[] = {
 };
 
 static const struct schema config_changed_schema = {
-	FIELDS(config_changed_fields),
+	SCHEMA_FIELDS(config_changed_fields),
 	.size = sizeof(struct portal_interface),
 };
 
@@ -141,7 +137,7 @@ static const struct schema_field authorization_created_fields[] = {
 };
 
 static const struct schema authorization_created_schema = {
-	FIELDS(authorization_created_fields),
+	SCHEMA_FIELDS(authorization_created_fields),
 	.size = sizeof(struct client_authorization_created),
 };
 
@@ -174,74 +170,72 @@ static const struct schema_field authorization_failed_fields[] = {
 };
 
 static const struct schema authorization_failed_schema = {
-	FIELDS(authorization_failed_fields),
+	SCHEMA_FIELDS(authorization_failed_fields),
 	.size = sizeof(struct client_authorization_failed),
 };
 
-static const struct schema_field disconnect_fields[] = {
-	{.name = "reason", .type = SCHEMA_STRING},
+#define KIND(name, type_of, member, schema_of)                                                     \
+	MESSAGE_KIND(client_message, name, CLIENT_MESSAGE_##type_of, member, schema_of)
+#define IGNORED(name) MESSAGE_KIND_IGNORED(name, CLIENT_MESSAGE_IGNORED)
+
+static const struct message_kind kinds[] = {
+	KIND("init", INIT, init, init_schema),
+	KIND("resource_created_or_updated",
+	     RESOURCE_CREATED_OR_UPDATED,
+	     resource,
+	     shared_resource_client),
+	{
+		.event = "resource_deleted",
+		.type = CLIENT_MESSAGE_RESOURCE_DELETED,
+		.root =
+			{
+				.type = SCHEMA_UUID, // the payload is the bare string
+				.offset = offsetof(struct client_message, resource_deleted),
+			},
+	},
+	KIND("config_changed", CONFIG_CHANGED, config_changed, config_changed_schema),
+	KIND("authorization_created",
+	     AUTHORIZATION_CREATED,
+	     authorization_created,
+	     authorization_created_schema),
+	KIND("flow_created",
+	     AUTHORIZATION_CREATED,
+	     authorization_created,
+	     authorization_created_schema),
+	KIND("authorization_creation_failed",
+	     AUTHORIZATION_CREATION_FAILED,
+	     authorization_failed,
+	     authorization_failed_schema),
+	KIND("flow_creation_failed",
+	     AUTHORIZATION_CREATION_FAILED,
+	     authorization_failed,
+	     authorization_failed_schema),
+	KIND("ice_candidates", ICE_CANDIDATES, candidates, shared_candidates_gateway),
+	KIND("gateway_ice_candidates", ICE_CANDIDATES, candidates, shared_candidates_gateway),
+	KIND("invalidate_ice_candidates",
+	     INVALIDATE_ICE_CANDIDATES,
+	     candidates,
+	     shared_candidates_gateway),
+	KIND("invalidate_gateway_ice_candidates",
+	     INVALIDATE_ICE_CANDIDATES,
+	     candidates,
+	     shared_candidates_gateway),
+	KIND("relays_presence", RELAYS_PRESENCE, relays_presence, shared_relays_presence),
+	KIND("disconnect", DISCONNECT, disconnect_reason, shared_disconnect),
+	IGNORED("client_device_access_authorized"),
+	IGNORED("client_device_access_denied"),
+	IGNORED("client_ice_candidates"),
+	IGNORED("invalidate_client_ice_candidates"),
+	IGNORED("client_ice_candidate_error"),
+	IGNORED("device_pool_domain_resolved"),
+	IGNORED("device_pool_domain_resolution_failed"),
+	IGNORED("resource_filters_updated"),
+	IGNORED("reject_access"),
+	IGNORED("access_authorization_expiry_updated"),
 };
 
-static const struct schema disconnect_schema = {
-	FIELDS(disconnect_fields),
-	.size = sizeof(const char *),
-};
-
-#define MESSAGE(name, member, schema_of)                                                           \
-	.event = (name),                                                                           \
-	.root = {                                                                                  \
-		.type = SCHEMA_OBJECT,                                                             \
-		.object = &(schema_of),                                                            \
-		.offset = offsetof(struct client_message, member),                                 \
-	}
-
-static const struct shared_message messages[] = {
-	{MESSAGE("init", init, init_schema), .type = CLIENT_MESSAGE_INIT},
-	{MESSAGE("resource_created_or_updated", resource, shared_resource_client),
-	 .type = CLIENT_MESSAGE_RESOURCE_CREATED_OR_UPDATED},
-	{.event = "resource_deleted",
-	 .type = CLIENT_MESSAGE_RESOURCE_DELETED,
-	 .root =
-		 {
-			 .type = SCHEMA_UUID, // the payload is the bare string
-			 .offset = offsetof(struct client_message, resource_deleted),
-		 }},
-	{MESSAGE("config_changed", config_changed, config_changed_schema),
-	 .type = CLIENT_MESSAGE_CONFIG_CHANGED},
-	{MESSAGE("authorization_created", authorization_created, authorization_created_schema),
-	 .type = CLIENT_MESSAGE_AUTHORIZATION_CREATED},
-	{MESSAGE("flow_created", authorization_created, authorization_created_schema),
-	 .type = CLIENT_MESSAGE_AUTHORIZATION_CREATED},
-	{MESSAGE("authorization_creation_failed",
-		 authorization_failed,
-		 authorization_failed_schema),
-	 .type = CLIENT_MESSAGE_AUTHORIZATION_CREATION_FAILED},
-	{MESSAGE("flow_creation_failed", authorization_failed, authorization_failed_schema),
-	 .type = CLIENT_MESSAGE_AUTHORIZATION_CREATION_FAILED},
-	{MESSAGE("ice_candidates", candidates, shared_candidates_gateway),
-	 .type = CLIENT_MESSAGE_ICE_CANDIDATES},
-	{MESSAGE("gateway_ice_candidates", candidates, shared_candidates_gateway),
-	 .type = CLIENT_MESSAGE_ICE_CANDIDATES},
-	{MESSAGE("invalidate_ice_candidates", candidates, shared_candidates_gateway),
-	 .type = CLIENT_MESSAGE_INVALIDATE_ICE_CANDIDATES},
-	{MESSAGE("invalidate_gateway_ice_candidates", candidates, shared_candidates_gateway),
-	 .type = CLIENT_MESSAGE_INVALIDATE_ICE_CANDIDATES},
-	{MESSAGE("relays_presence", relays_presence, shared_relays_presence),
-	 .type = CLIENT_MESSAGE_RELAYS_PRESENCE},
-	{MESSAGE("disconnect", disconnect_reason, disconnect_schema),
-	 .type = CLIENT_MESSAGE_DISCONNECT},
-	{.event = "client_device_access_authorized", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "client_device_access_denied", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "client_ice_candidates", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "invalidate_client_ice_candidates", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "client_ice_candidate_error", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "device_pool_domain_resolved", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "device_pool_domain_resolution_failed", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "resource_filters_updated", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "reject_access", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = "access_authorization_expiry_updated", .type = CLIENT_MESSAGE_IGNORED},
-	{.event = NULL},
-};
+static_assert(sizeof(struct client_message) <= MESSAGE_SIZE_MAX, "room for parsing");
+static const struct message_table table = MESSAGE_TABLE(client_message, kinds);
 
 int client_message_parse(
 	struct client_message *out,
@@ -249,29 +243,12 @@ int client_message_parse(
 	const json_t *payload,
 	struct portal_error *err)
 {
-	const struct shared_message *entry = shared_message_find(messages, event);
-	struct client_message m = {0};
-	int rc;
-
-	if (entry == NULL)
-		return -ENOMSG;
-	m.type = (enum client_message_type)entry->type;
-	if (m.type != CLIENT_MESSAGE_IGNORED) {
-		rc = schema_parse(&entry->root, payload, &m, &m.arena, entry->event, err);
-		if (rc != 0) {
-			client_message_fini(&m);
-			return rc;
-		}
-	}
-	*out = m;
-	sodium_memzero(&m, sizeof(m));
-	return 0;
+	return message_parse(&table, out, event, payload, err);
 }
 
 void client_message_fini(struct client_message *m)
 {
-	portal_arena_fini(&m->arena);
-	sodium_memzero(m, sizeof(*m));
+	message_fini(&table, m);
 }
 
 const char *client_failure_name(enum client_failure reason)

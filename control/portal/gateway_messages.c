@@ -3,14 +3,10 @@
 
 #include "control/portal/gateway_messages.h"
 
-#include "control/portal/arena.h"
+#include "control/portal/message.h"
 #include "control/portal/shared_schema.h"
 
-#include <sodium.h>
-
-#include <errno.h>
-
-#define FIELDS(table) .fields = (table), .n_fields = sizeof(table) / sizeof((table)[0])
+#include <assert.h>
 
 // init
 
@@ -57,7 +53,7 @@ static const struct schema_field init_fields[] = {
 };
 
 static const struct schema init_schema = {
-	FIELDS(init_fields),
+	SCHEMA_FIELDS(init_fields),
 	.size = sizeof(struct gateway_init),
 };
 
@@ -90,7 +86,7 @@ static const struct schema_field client_fields[] = {
 };
 
 static const struct schema client_schema = {
-	FIELDS(client_fields),
+	SCHEMA_FIELDS(client_fields),
 	.size = sizeof(struct gateway_client),
 };
 
@@ -101,7 +97,7 @@ static const struct schema_field subject_fields[] = {
 };
 
 static const struct schema subject_schema = {
-	FIELDS(subject_fields),
+	SCHEMA_FIELDS(subject_fields),
 	.size = sizeof(struct gateway_subject),
 };
 
@@ -167,11 +163,11 @@ static const struct schema_field create_authorization_fields[] = {
 };
 
 static const struct schema create_authorization_schema = {
-	FIELDS(create_authorization_fields),
+	SCHEMA_FIELDS(create_authorization_fields),
 	.size = sizeof(struct gateway_create_authorization),
 };
 
-// reject_access and disconnect
+// reject_access
 
 static const struct schema_field reject_access_fields[] = {
 	{
@@ -187,51 +183,43 @@ static const struct schema_field reject_access_fields[] = {
 };
 
 static const struct schema reject_access_schema = {
-	FIELDS(reject_access_fields),
+	SCHEMA_FIELDS(reject_access_fields),
 	.size = sizeof(struct gateway_reject_access),
 };
 
-static const struct schema_field disconnect_fields[] = {
-	{.name = "reason", .type = SCHEMA_STRING},
+#define KIND(name, type_of, member, schema_of)                                                     \
+	MESSAGE_KIND(gateway_message, name, GATEWAY_MESSAGE_##type_of, member, schema_of)
+#define IGNORED(name) MESSAGE_KIND_IGNORED(name, GATEWAY_MESSAGE_IGNORED)
+
+static const struct message_kind kinds[] = {
+	KIND("init", INIT, init, init_schema),
+	KIND("create_authorization",
+	     CREATE_AUTHORIZATION,
+	     create_authorization,
+	     create_authorization_schema),
+	KIND("authorize_flow",
+	     CREATE_AUTHORIZATION,
+	     create_authorization,
+	     create_authorization_schema),
+	KIND("reject_access", REJECT_ACCESS, reject_access, reject_access_schema),
+	KIND("resource_updated", RESOURCE_UPDATED, resource_updated, shared_resource_gateway),
+	KIND("ice_candidates", ICE_CANDIDATES, candidates, shared_candidates_client),
+	KIND("invalidate_ice_candidates",
+	     INVALIDATE_ICE_CANDIDATES,
+	     candidates,
+	     shared_candidates_client),
+	KIND("relays_presence", RELAYS_PRESENCE, relays_presence, shared_relays_presence),
+	KIND("access_authorization_expiry_updated",
+	     ACCESS_AUTHORIZATION_EXPIRY_UPDATED,
+	     expiry_updated,
+	     shared_authorization),
+	KIND("disconnect", DISCONNECT, disconnect_reason, shared_disconnect),
+	IGNORED("request_connection"),
+	IGNORED("allow_access"),
 };
 
-static const struct schema disconnect_schema = {
-	FIELDS(disconnect_fields),
-	.size = sizeof(const char *),
-};
-
-#define MESSAGE(name, member, schema_of)                                                           \
-	.event = (name),                                                                           \
-	.root = {                                                                                  \
-		.type = SCHEMA_OBJECT,                                                             \
-		.object = &(schema_of),                                                            \
-		.offset = offsetof(struct gateway_message, member),                                \
-	}
-
-static const struct shared_message messages[] = {
-	{MESSAGE("init", init, init_schema), .type = GATEWAY_MESSAGE_INIT},
-	{MESSAGE("create_authorization", create_authorization, create_authorization_schema),
-	 .type = GATEWAY_MESSAGE_CREATE_AUTHORIZATION},
-	{MESSAGE("authorize_flow", create_authorization, create_authorization_schema),
-	 .type = GATEWAY_MESSAGE_CREATE_AUTHORIZATION},
-	{MESSAGE("reject_access", reject_access, reject_access_schema),
-	 .type = GATEWAY_MESSAGE_REJECT_ACCESS},
-	{MESSAGE("resource_updated", resource_updated, shared_resource_gateway),
-	 .type = GATEWAY_MESSAGE_RESOURCE_UPDATED},
-	{MESSAGE("ice_candidates", candidates, shared_candidates_client),
-	 .type = GATEWAY_MESSAGE_ICE_CANDIDATES},
-	{MESSAGE("invalidate_ice_candidates", candidates, shared_candidates_client),
-	 .type = GATEWAY_MESSAGE_INVALIDATE_ICE_CANDIDATES},
-	{MESSAGE("relays_presence", relays_presence, shared_relays_presence),
-	 .type = GATEWAY_MESSAGE_RELAYS_PRESENCE},
-	{MESSAGE("access_authorization_expiry_updated", expiry_updated, shared_authorization),
-	 .type = GATEWAY_MESSAGE_ACCESS_AUTHORIZATION_EXPIRY_UPDATED},
-	{MESSAGE("disconnect", disconnect_reason, disconnect_schema),
-	 .type = GATEWAY_MESSAGE_DISCONNECT},
-	{.event = "request_connection", .type = GATEWAY_MESSAGE_IGNORED},
-	{.event = "allow_access", .type = GATEWAY_MESSAGE_IGNORED},
-	{.event = NULL},
-};
+static_assert(sizeof(struct gateway_message) <= MESSAGE_SIZE_MAX, "room for parsing");
+static const struct message_table table = MESSAGE_TABLE(gateway_message, kinds);
 
 int gateway_message_parse(
 	struct gateway_message *out,
@@ -239,29 +227,12 @@ int gateway_message_parse(
 	const json_t *payload,
 	struct portal_error *err)
 {
-	const struct shared_message *entry = shared_message_find(messages, event);
-	struct gateway_message m = {0};
-	int rc;
-
-	if (entry == NULL)
-		return -ENOMSG;
-	m.type = (enum gateway_message_type)entry->type;
-	if (entry->root.object != NULL) {
-		rc = schema_parse(&entry->root, payload, &m, &m.arena, entry->event, err);
-		if (rc != 0) {
-			gateway_message_fini(&m);
-			return rc;
-		}
-	}
-	*out = m;
-	sodium_memzero(&m, sizeof(m));
-	return 0;
+	return message_parse(&table, out, event, payload, err);
 }
 
 void gateway_message_fini(struct gateway_message *m)
 {
-	portal_arena_fini(&m->arena);
-	sodium_memzero(m, sizeof(*m));
+	message_fini(&table, m);
 }
 
 struct portal_push gateway_push_authorization_created(enum portal_dialect dialect, const char *ref)

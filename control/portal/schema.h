@@ -62,6 +62,9 @@ struct schema_field {
 	size_t skipped_offset; // LIST with SKIP_BAD: size_t, 0 if nobody asks
 };
 
+/** The table of a struct schema. */
+#define SCHEMA_FIELDS(table) .fields = (table), .n_fields = sizeof(table) / sizeof((table)[0])
+
 struct schema {
 	const struct schema_field *fields;
 	size_t n_fields;

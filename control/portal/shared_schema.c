@@ -6,8 +6,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#define FIELDS(table) .fields = (table), .n_fields = sizeof(table) / sizeof((table)[0])
-
 static const char *const protocol_names[] = {"tcp", "udp", "icmp", NULL};
 static const char *const resource_type_names[] = {"cidr", "dns", "internet", NULL};
 static const char *const ip_stack_names[] = {"dual", "ipv4_only", "ipv6_only", NULL};
@@ -38,7 +36,9 @@ static const struct schema_field filter_port_fields[] = {
 	},
 };
 
-static const struct schema filter_ports = {FIELDS(filter_port_fields), .check = filter_check};
+static const struct schema filter_ports = {
+	SCHEMA_FIELDS(filter_port_fields),
+	.check = filter_check};
 
 static const struct schema *filter_next(const void *object)
 {
@@ -67,7 +67,7 @@ static const struct schema_field filter_fields[] = {
 };
 
 static const struct schema filter = {
-	FIELDS(filter_fields),
+	SCHEMA_FIELDS(filter_fields),
 	.size = sizeof(struct portal_filter),
 	.next = filter_next,
 	.check = filter_default,
@@ -97,7 +97,7 @@ static const char *site_check(void *object)
 }
 
 static const struct schema site = {
-	FIELDS(site_fields),
+	SCHEMA_FIELDS(site_fields),
 	.size = sizeof(struct portal_site),
 	.check = site_check,
 };
@@ -192,9 +192,9 @@ static const struct schema_field client_internet_fields[] = {
 static const struct schema *resource_gateway_next(const void *object)
 {
 	static const struct schema by_type[] = {
-		[PORTAL_RESOURCE_CIDR] = {FIELDS(gateway_cidr_fields)},
-		[PORTAL_RESOURCE_DNS] = {FIELDS(gateway_dns_fields)},
-		[PORTAL_RESOURCE_INTERNET] = {FIELDS(gateway_internet_fields)},
+		[PORTAL_RESOURCE_CIDR] = {SCHEMA_FIELDS(gateway_cidr_fields)},
+		[PORTAL_RESOURCE_DNS] = {SCHEMA_FIELDS(gateway_dns_fields)},
+		[PORTAL_RESOURCE_INTERNET] = {SCHEMA_FIELDS(gateway_internet_fields)},
 	};
 	const struct portal_resource *r = object;
 
@@ -204,9 +204,9 @@ static const struct schema *resource_gateway_next(const void *object)
 static const struct schema *resource_client_next(const void *object)
 {
 	static const struct schema by_type[] = {
-		[PORTAL_RESOURCE_CIDR] = {FIELDS(client_cidr_fields)},
-		[PORTAL_RESOURCE_DNS] = {FIELDS(client_dns_fields)},
-		[PORTAL_RESOURCE_INTERNET] = {FIELDS(client_internet_fields)},
+		[PORTAL_RESOURCE_CIDR] = {SCHEMA_FIELDS(client_cidr_fields)},
+		[PORTAL_RESOURCE_DNS] = {SCHEMA_FIELDS(client_dns_fields)},
+		[PORTAL_RESOURCE_INTERNET] = {SCHEMA_FIELDS(client_internet_fields)},
 	};
 	const struct portal_resource *r = object;
 
@@ -214,13 +214,13 @@ static const struct schema *resource_client_next(const void *object)
 }
 
 const struct schema shared_resource_gateway = {
-	FIELDS(resource_fields),
+	SCHEMA_FIELDS(resource_fields),
 	.size = sizeof(struct portal_resource),
 	.next = resource_gateway_next,
 };
 
 const struct schema shared_resource_client = {
-	FIELDS(resource_fields),
+	SCHEMA_FIELDS(resource_fields),
 	.size = sizeof(struct portal_resource),
 	.next = resource_client_next,
 };
@@ -250,7 +250,7 @@ static const struct schema_field ice_credentials_fields[] = {
 };
 
 const struct schema shared_ice_credentials = {
-	FIELDS(ice_credentials_fields),
+	SCHEMA_FIELDS(ice_credentials_fields),
 	.size = sizeof(struct portal_ice_credentials),
 };
 
@@ -294,14 +294,14 @@ static const struct schema_field relay_turn_fields[] = {
 
 static const struct schema *relay_next(const void *object)
 {
-	static const struct schema turn = {FIELDS(relay_turn_fields)};
+	static const struct schema turn = {SCHEMA_FIELDS(relay_turn_fields)};
 	const struct portal_relay *r = object;
 
 	return r->type == PORTAL_RELAY_TURN ? &turn : NULL;
 }
 
 const struct schema shared_relay = {
-	FIELDS(relay_fields),
+	SCHEMA_FIELDS(relay_fields),
 	.size = sizeof(struct portal_relay),
 	.next = relay_next,
 };
@@ -332,7 +332,7 @@ static const struct schema_field relays_presence_fields[] = {
 };
 
 const struct schema shared_relays_presence = {
-	FIELDS(relays_presence_fields),
+	SCHEMA_FIELDS(relays_presence_fields),
 	.size = sizeof(struct portal_relays_presence),
 };
 
@@ -357,7 +357,7 @@ static const struct schema_field authorization_fields[] = {
 };
 
 const struct schema shared_authorization = {
-	FIELDS(authorization_fields),
+	SCHEMA_FIELDS(authorization_fields),
 	.size = sizeof(struct portal_authorization),
 };
 
@@ -369,14 +369,14 @@ const struct schema_field shared_authorization_element = {
 // interface
 
 static const struct schema_field do53_fields[] = {{.name = "ip", .type = SCHEMA_IP}};
-static const struct schema do53 = {FIELDS(do53_fields), .size = sizeof(struct ip_addr)};
+static const struct schema do53 = {SCHEMA_FIELDS(do53_fields), .size = sizeof(struct ip_addr)};
 static const struct schema_field do53_element = {.type = SCHEMA_OBJECT, .object = &do53};
 
 static const struct schema_field legacy_dns_fields[] = {
 	{.name = "address", .type = SCHEMA_ENDPOINT_ADDR},
 };
 static const struct schema legacy_dns = {
-	FIELDS(legacy_dns_fields),
+	SCHEMA_FIELDS(legacy_dns_fields),
 	.size = sizeof(struct ip_addr),
 };
 static const struct schema_field legacy_dns_element = {
@@ -385,7 +385,7 @@ static const struct schema_field legacy_dns_element = {
 };
 
 static const struct schema_field doh_fields[] = {{.name = "url", .type = SCHEMA_STRING, .min = 1}};
-static const struct schema doh = {FIELDS(doh_fields), .size = sizeof(const char *)};
+static const struct schema doh = {SCHEMA_FIELDS(doh_fields), .size = sizeof(const char *)};
 static const struct schema_field doh_element = {.type = SCHEMA_OBJECT, .object = &doh};
 
 static const struct schema_field interface_fields[] = {
@@ -430,8 +430,19 @@ static const struct schema_field interface_fields[] = {
 };
 
 const struct schema shared_interface = {
-	FIELDS(interface_fields),
+	SCHEMA_FIELDS(interface_fields),
 	.size = sizeof(struct portal_interface),
+};
+
+// disconnect
+
+static const struct schema_field disconnect_fields[] = {
+	{.name = "reason", .type = SCHEMA_STRING},
+};
+
+const struct schema shared_disconnect = {
+	SCHEMA_FIELDS(disconnect_fields),
+	.size = sizeof(const char *),
 };
 
 // flow logs
@@ -457,7 +468,7 @@ static const struct schema_field flow_logs_fields[] = {
 };
 
 const struct schema shared_flow_logs = {
-	FIELDS(flow_logs_fields),
+	SCHEMA_FIELDS(flow_logs_fields),
 	.size = sizeof(struct portal_flow_logs),
 };
 
@@ -488,24 +499,14 @@ static const struct schema_field candidates_client_fields[] = CANDIDATES("client
 static const struct schema_field candidates_gateway_fields[] = CANDIDATES("gateway_id");
 
 const struct schema shared_candidates_client = {
-	FIELDS(candidates_client_fields),
+	SCHEMA_FIELDS(candidates_client_fields),
 	.size = sizeof(struct portal_candidates),
 };
 
 const struct schema shared_candidates_gateway = {
-	FIELDS(candidates_gateway_fields),
+	SCHEMA_FIELDS(candidates_gateway_fields),
 	.size = sizeof(struct portal_candidates),
 };
-
-const struct shared_message *
-shared_message_find(const struct shared_message *table, const char *event)
-{
-	for (; table->event != NULL; table++) {
-		if (strcmp(table->event, event) == 0)
-			return table;
-	}
-	return NULL;
-}
 
 json_t *shared_uuids_build(const struct uuid *ids, size_t n)
 {

@@ -14,6 +14,7 @@
 extern const struct schema shared_authorization; // struct portal_authorization
 extern const struct schema shared_candidates_client; // struct portal_candidates by client_id
 extern const struct schema shared_candidates_gateway; // struct portal_candidates by gateway_id
+extern const struct schema shared_disconnect; // const char *, the reason
 extern const struct schema shared_flow_logs; // struct portal_flow_logs
 extern const struct schema shared_ice_credentials; // struct portal_ice_credentials
 extern const struct schema shared_interface; // struct portal_interface
@@ -26,17 +27,6 @@ extern const struct schema shared_resource_gateway; // struct portal_resource
 extern const struct schema_field shared_relay_element;
 extern const struct schema_field shared_authorization_element;
 extern const struct schema_field shared_resource_client_element;
-
-/** The entry of a message table: an event and how its payload goes into the message struct. */
-struct shared_message {
-	const char *event;
-	int type;
-	struct schema_field root; // no schema: recognised and ignored
-};
-
-/** Finds @p event in a table that ends with a NULL event. @return NULL if it is not there */
-const struct shared_message *
-shared_message_find(const struct shared_message *table, const char *event);
 
 /** A JSON array of UUID texts or NULL. */
 json_t *shared_uuids_build(const struct uuid *ids, size_t n);
