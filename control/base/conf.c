@@ -36,6 +36,15 @@ const char *conf_error(const struct conf *s)
 	return s->error;
 }
 
+// What is quoted from the file may hold anything; an error stays one line of text.
+static void text_clean(char *text)
+{
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			*text = '?';
+	}
+}
+
 [[gnu::format(printf, 3, 0)]] static void
 fail_at(struct conf *s, size_t line, const char *fmt, va_list args)
 {
@@ -52,6 +61,7 @@ fail_at(struct conf *s, size_t line, const char *fmt, va_list args)
 		s->path,
 		s->path[0] != '\0' ? ": " : "",
 		(const char *)alloc_check(what));
+	text_clean(s->error);
 	free(what);
 }
 

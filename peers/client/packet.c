@@ -264,7 +264,8 @@ quoted_keys(struct packet_icmp_error *out, const struct l3 *l3, const uint8_t *l
 	case IPPROTO_ICMPV6:
 		if (!is_icmp_of_family(l3) || left < ICMP_HEADER)
 			return false;
-		if (l4[0] != (l3->protocol == IPPROTO_ICMP ? ICMP4_ECHO : ICMP6_ECHO))
+		// With another code it is no echo, and had no identifier to be known by.
+		if (l4[0] != (l3->protocol == IPPROTO_ICMP ? ICMP4_ECHO : ICMP6_ECHO) || l4[1] != 0)
 			return false;
 		out->quoted_src_key = (struct packet_key){PACKET_KEY_ECHO, get_u16(l4 + 4)};
 		out->quoted_dst_key = out->quoted_src_key;

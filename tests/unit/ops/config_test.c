@@ -94,6 +94,8 @@ static void refuses(void **)
 		{"ports:\n  - {name: wan, role: wan}\n", "ports[0]"},
 		{"ports:\n  - {name: wan, role: wan, device: a, addresses: [10.0.0.1]}\n",
 		 "ports[0].addresses[0]"},
+		{"ports:\n  - {name: wan, role: wan, device: a, addresses: [\"10\\n/8\"]}\n",
+		 "10?/8"},
 		{"ports:\n  - {name: wan, role: wan, device: a, addresses: [10.0.0.1/33]}\n",
 		 "ports[0].addresses[0]"},
 		{"ports:\n  - {name: wan, role: wan, device: a, routes: [{to: 10.0.0.1/8, via: "
