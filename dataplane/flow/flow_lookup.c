@@ -34,19 +34,56 @@ uint64_t flow_outside_hash(const struct flow_table *t, const struct flow_outside
 	return flow_fold(hash ^ t->secrets[6], t->secrets[7]);
 }
 
+// Fields that lie side by side in a flow and in a key are compared as words, without a branch each.
+static_assert(
+	offsetof(struct flow, dport) - offsetof(struct flow, slot)
+			== offsetof(struct flow_inside, dport) - offsetof(struct flow_inside, slot)
+		&& offsetof(struct flow, sport) - offsetof(struct flow, slot) == 4,
+	"slot and ports are one word");
+static_assert(
+	offsetof(struct flow, proto) - offsetof(struct flow, family) == 2
+		&& offsetof(struct flow_inside, proto) - offsetof(struct flow_inside, family) == 2
+		&& offsetof(struct flow_outside, proto) - offsetof(struct flow_outside, family)
+			== 2,
+	"what a flow is of lies together");
+
+static inline uint64_t load64(const void *at)
+{
+	uint64_t v;
+
+	memcpy(&v, at, sizeof(v));
+	return v;
+}
+
+// Not 0 if the 16-byte addresses differ.
+static inline uint64_t addr_difference(const uint8_t a[16], const uint8_t b[16])
+{
+	return (load64(a) ^ load64(b)) | (load64(a + 8) ^ load64(b + 8));
+}
+
+// Family, kind and protocol; what lies behind is another field.
+static inline uint64_t what_difference(const uint8_t *a, const uint8_t *b)
+{
+	uint32_t x, y;
+
+	memcpy(&x, a, sizeof(x));
+	memcpy(&y, b, sizeof(y));
+	return (x ^ y) & 0xffffff;
+}
+
 static inline bool inside_is_equal(const struct flow *f, const struct flow_inside *key)
 {
-	return memcmp(f->dst, key->dst, sizeof(f->dst)) == 0 && f->slot == key->slot
-		&& f->sport == key->sport && f->dport == key->dport && f->family == key->family
-		&& f->kind == key->kind && f->proto == key->proto;
+	return (addr_difference(f->dst, key->dst) | (load64(&f->slot) ^ load64(&key->slot))
+		| what_difference(&f->family, &key->family))
+		== 0;
 }
 
 static inline bool outside_is_equal(const struct flow *f, const struct flow_outside *key)
 {
-	return memcmp(f->remote, key->remote, sizeof(f->remote)) == 0
-		&& memcmp(f->lan, key->lan, sizeof(f->lan)) == 0 && f->nat_port == key->nat_port
-		&& f->dport == key->dport && f->family == key->family && f->kind == key->kind
-		&& f->proto == key->proto;
+	return (addr_difference(f->remote, key->remote) | addr_difference(f->lan, key->lan)
+		| (uint64_t)(f->nat_port ^ key->nat_port) | (uint64_t)(f->dport ^ key->dport)
+		| what_difference(&f->family, &key->family))
+		== 0;
 }
 
 struct flow *

@@ -11,6 +11,10 @@
 #include <netinet/in.h>
 #include <string.h>
 
+enum {
+	LONG_SIZE = 128, // below, gathering the lanes costs more than they save
+};
+
 // 2^16 is 1 modulo 65535 and so are its powers: 32-bit words may be added in 64-bit lanes and folded
 // at the end. Four lanes take 32 bytes at a time; 65535 bytes cannot overflow them.
 static __m256i lanes_add(__m256i sum, const uint8_t *p)
@@ -42,90 +46,89 @@ static uint64_t long_sum(const uint8_t *p, size_t size)
 	return lanes_sum(_mm256_add_epi64(a, b));
 }
 
-uint16_t csum_sum(const void *data, size_t size)
+// What is there already and a message, a last odd byte as the first of its word.
+static inline struct csum message_add(struct csum c, const uint8_t *p, size_t size)
 {
-	const uint8_t *p = data;
-	uint64_t sum = 0, words;
-	uint32_t word;
 	uint16_t half;
 
-	// Below, gathering the lanes costs more than they save.
-	if (size >= 128) {
-		sum = long_sum(p, size);
+	if (size >= LONG_SIZE) {
+		c.sum += long_sum(p, size);
 		p += size & ~(size_t)31;
 		size &= 31;
 	}
-	for (; size >= 8; size -= 8, p += 8) {
-		memcpy(&words, p, sizeof(words));
-		sum += (words & 0xffffffff) + (words >> 32);
-	}
+	for (; size >= 8; size -= 8, p += 8)
+		csum_add64(&c, p);
 	if (size & 4) {
-		memcpy(&word, p, sizeof(word));
-		sum += word;
+		csum_add32(&c, p);
 		p += 4;
 	}
 	if (size & 2) {
 		memcpy(&half, p, sizeof(half));
-		sum += half;
+		c.sum += half;
 		p += 2;
 	}
-	// A last odd byte counts as the first of its word.
 	if (size & 1)
-		sum += *p;
-	return csum_fold64(sum);
+		c.sum += *p;
+	return c;
 }
 
-bool csum_ipv4_is_ok(const uint8_t *ip)
+uint16_t csum_sum(const void *data, size_t size)
 {
-	uint32_t size = (ip[0] & 0x0fu) * 4;
-	uint32_t w[5];
+	struct csum c = message_add((struct csum){0}, data, size);
 
-	if (unlikely(size != sizeof(w)))
-		return csum_sum(ip, size) == 0xffff;
-	memcpy(w, ip, sizeof(w));
-	return csum_fold64((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) == 0xffff;
+	return csum_end(&c);
+}
+
+static inline bool has_pseudo(const struct ip_view *view)
+{
+	return view->proto != IPPROTO_ICMP;
 }
 
 // Addresses, length and protocol. The words of a pseudo header may come in any order.
-static uint32_t pseudo_sum(const struct ip_view *view, const uint8_t *ip)
+static inline struct csum pseudo_csum(const struct ip_view *view, const uint8_t *ip)
 {
+	const uint8_t *addrs = ip_view_src(view, ip);
 	uint16_t size = rte_cpu_to_be_16((uint16_t)(view->size - view->l4));
 	uint16_t proto = rte_cpu_to_be_16(view->proto);
-	size_t addrs = view->family == IP_FAMILY_V4 ? 8 : 32;
+	struct csum c = {(uint32_t)size + proto};
 
-	return (uint32_t)csum_sum(ip_view_src(view, ip), addrs) + size + proto;
+	csum_add64(&c, addrs);
+	if (view->family == IP_FAMILY_V6) {
+		csum_add64(&c, addrs + 8);
+		csum_add64(&c, addrs + 16);
+		csum_add64(&c, addrs + 24);
+	}
+	return c;
 }
 
-static bool has_pseudo(const struct ip_view *view)
+// Everything that the checksum of a message covers; it is right if that is 0xffff.
+static inline uint16_t l4_sum(const struct ip_view *view, const uint8_t *ip)
 {
-	return view->proto != IPPROTO_ICMP;
+	struct csum c = {0};
+
+	if (has_pseudo(view))
+		c = pseudo_csum(view, ip);
+	c = message_add(c, ip + view->l4, view->size - (size_t)view->l4);
+	return csum_end(&c);
 }
 
 bool csum_l4_is_ok(const struct ip_view *view, const uint8_t *ip)
 {
 	const uint8_t *l4 = ip + view->l4;
-	uint32_t sum = 0;
 
 	if (view->class_ == ACL_CLASS_OTHER)
 		return true;
 	if (view->class_ == ACL_CLASS_UDP && l4[6] == 0 && l4[7] == 0)
 		return true;
-	if (has_pseudo(view))
-		sum = pseudo_sum(view, ip);
-	sum += csum_sum(l4, view->size - (size_t)view->l4);
-	return csum_fold(sum) == 0xffff;
+	return l4_sum(view, ip) == 0xffff;
 }
 
 void csum_icmp_write(const struct ip_view *view, uint8_t *ip)
 {
 	uint8_t *l4 = ip + view->l4;
-	uint32_t sum = 0;
 	uint16_t c;
 
 	l4[2] = l4[3] = 0;
-	if (has_pseudo(view))
-		sum = pseudo_sum(view, ip);
-	sum += csum_sum(l4, view->size - (size_t)view->l4);
-	c = (uint16_t)~csum_fold(sum);
+	c = (uint16_t)~l4_sum(view, ip);
 	__builtin_memcpy(l4 + 2, &c, 2);
 }

@@ -72,8 +72,48 @@ static inline void csum_apply(uint8_t *at, uint16_t delta)
 	__builtin_memcpy(at, &c, 2);
 }
 
+/** A sum that is still being added to; words may come in any order and width. */
+struct csum {
+	unsigned __int128 sum;
+};
+
+static inline void csum_add64(struct csum *c, const void *at)
+{
+	uint64_t word;
+
+	__builtin_memcpy(&word, at, sizeof(word));
+	c->sum += word;
+}
+
+static inline void csum_add32(struct csum *c, const void *at)
+{
+	uint32_t word;
+
+	__builtin_memcpy(&word, at, sizeof(word));
+	c->sum += word;
+}
+
+/** @return the sum as 16 bits, 0 only if all was 0: 2^64 is 1 modulo 65535, as 2^16 is. */
+static inline uint16_t csum_end(const struct csum *c)
+{
+	unsigned __int128 sum = (uint64_t)c->sum + (c->sum >> 64);
+
+	return csum_fold64((uint64_t)sum + (uint64_t)(sum >> 64));
+}
+
 /** @return whether the IPv4 header checksum is right; the header must be complete. */
-bool csum_ipv4_is_ok(const uint8_t *ip);
+static inline bool csum_ipv4_is_ok(const uint8_t *ip)
+{
+	struct csum c = {0};
+
+	if (unlikely((ip[0] & 0x0fu) != 5))
+		return csum_sum(ip, (ip[0] & 0x0fu) * 4) == 0xffff;
+	csum_add64(&c, ip);
+	csum_add64(&c, ip + 8);
+	csum_add32(&c, ip + 16);
+	return csum_end(&c) == 0xffff;
+}
+
 /**
  * @return whether the TCP, UDP or ICMP checksum is right. Other protocols: true. A UDP checksum
  * of 0 is none, for IPv6 too (RFC 6935): the receiver decides, as behind the official gateway.

@@ -36,7 +36,7 @@ void judge_note(struct flow *f, const struct acl_policy *policy, uint16_t ordina
 	f->ordinal = ordinal;
 }
 
-static void
+static inline void
 inside_key(struct flow_inside *key, uint32_t slot, const struct ip_view *view, const uint8_t *ip)
 {
 	*key = (struct flow_inside){
@@ -47,7 +47,7 @@ inside_key(struct flow_inside *key, uint32_t slot, const struct ip_view *view, c
 		.sport = view->sport,
 		.dport = view->class_ == ACL_CLASS_ICMP_ECHO ? 0 : view->dport,
 	};
-	memcpy(key->dst, ip_view_dst(view, ip), view->family == IP_FAMILY_V4 ? 4 : 16);
+	ip_addr_copy(key->dst, view->family, ip_view_dst(view, ip));
 }
 
 // What the rewrite adds to each checksum, outwards; nat_in takes the complement.

@@ -16,6 +16,7 @@ enum {
 	PREFETCH_AHEAD = 12, // frames: at 50 cycles each, longer than memory takes
 	UDP_SIZE = 8,
 	STUN_SIZE = 20,
+	PLAIN_HEADERS = RTE_ETHER_HDR_LEN + 20 + UDP_SIZE,
 	V4_FRAGMENT_MASK = 0x3fff, // MF and offset
 };
 
@@ -106,11 +107,11 @@ static bool is_from_relay(const struct worker *w, const struct frame *f)
 	return false;
 }
 
-static void demux_data(
+static inline void demux_data(
 	struct worker *w,
 	uint16_t port_id,
 	struct rte_mbuf *m,
-	const struct frame *f,
+	uint8_t ecn,
 	uint32_t offset,
 	uint32_t size,
 	uint8_t outer_size)
@@ -122,12 +123,12 @@ static void demux_data(
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - size));
 	owner = data_owner(w, m);
 	if (unlikely(owner != w->index)) {
-		handoff_up(w, owner, m, port_id, f->ecn, outer_size);
+		handoff_up(w, owner, m, port_id, ecn, outer_size);
 		return;
 	}
 	client_prefetch(w, rte_pktmbuf_mtod(m, const uint8_t *), size);
 	i = burst_push(&w->up, m);
-	w->up.outer_ecn[i] = f->ecn;
+	w->up.outer_ecn[i] = ecn;
 	w->up.outer_size[i] = outer_size;
 	w->up.port_id[i] = port_id;
 }
@@ -164,7 +165,7 @@ static void demux_channel(
 			w,
 			port_id,
 			m,
-			f,
+			f->ecn,
 			offset + TURN_CHANNEL_HEADER_SIZE,
 			size - TURN_CHANNEL_HEADER_SIZE,
 			0);
@@ -197,7 +198,7 @@ demux_ours(struct worker *w, uint16_t port_id, struct rte_mbuf *m, const struct 
 	offset += RTE_ETHER_HDR_LEN;
 	switch (noise_msg_type_get(payload, size)) {
 	case NOISE_MSG_DATA:
-		demux_data(w, port_id, m, f, offset, size, (uint8_t)(f->l4 + UDP_SIZE));
+		demux_data(w, port_id, m, f->ecn, offset, size, (uint8_t)(f->l4 + UDP_SIZE));
 		return;
 	case NOISE_MSG_INITIATION:
 	case NOISE_MSG_RESPONSE:
@@ -321,6 +322,123 @@ static void demux_one(struct worker *w, const struct port *port, struct rte_mbuf
 		demux_ip(w, port, m, IP_FAMILY_V6);
 }
 
+// What nearly all frames have in common, as words to compare with. Those that differ in anything
+// take the long way above, which knows every case.
+struct plain {
+	uint64_t mac; // of the port, in the lower 48 bits
+	uint32_t local; // our address of last time, wire bytes
+	bool has_local;
+};
+
+#define MAC_MASK UINT64_C(0xffffffffffff)
+
+static inline uint64_t load64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint32_t load32(const uint8_t *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint16_t load_be16(const uint8_t *p)
+{
+	rte_be16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return rte_be_to_cpu_16(v);
+}
+
+static struct plain plain_make(const struct worker *w, const struct port *port)
+{
+	struct plain plain = {
+		.has_local = w->local_generation == w->fib_generation && w->fib_generation != 0
+			&& w->local_v4.family == IP_FAMILY_V4,
+	};
+
+	memcpy(&plain.mac, port->mac, sizeof(port->mac));
+	memcpy(&plain.local, w->local_v4.bytes, sizeof(plain.local));
+	return plain;
+}
+
+// A unicast frame to us with an IPv4 packet of @p size bytes whose header has no options and no
+// fault.
+static inline bool plain_is_v4(
+	const struct plain *plain,
+	const struct port *port,
+	const struct rte_mbuf *m,
+	const uint8_t *p,
+	uint32_t *size)
+{
+	if (unlikely(m->nb_segs > 1 || m->data_len < PLAIN_HEADERS))
+		return false;
+	*size = load_be16(p + 16);
+	// EtherType, version and header length; the fourth byte is DSCP and ECN.
+	return (load64(p) & MAC_MASK) == plain->mac && (load32(p + 12) & 0xffffff) == 0x450008
+		&& *size >= PLAIN_HEADERS - RTE_ETHER_HDR_LEN
+		&& *size <= m->data_len - (uint32_t)RTE_ETHER_HDR_LEN
+		&& frame_checksum_is_ok(port, m, p + RTE_ETHER_HDR_LEN);
+}
+
+// A datagram to our port, no fragment. @return whether it was transport data for us
+static inline bool plain_data(
+	struct worker *w,
+	const struct plain *plain,
+	uint16_t port_id,
+	struct rte_mbuf *m,
+	const uint8_t *p,
+	uint32_t size)
+{
+	uint32_t udp_size = load_be16(p + 38);
+
+	if (!plain->has_local || load32(p + 30) != plain->local
+	    || udp_size < UDP_SIZE + NOISE_DATA_SIZE_MIN || udp_size > size - 20
+	    || load32(p + PLAIN_HEADERS) != NOISE_MSG_DATA)
+		return false;
+	demux_data(
+		w,
+		port_id,
+		m,
+		p[15] & 3,
+		PLAIN_HEADERS,
+		udp_size - UDP_SIZE,
+		PLAIN_HEADERS - RTE_ETHER_HDR_LEN);
+	return true;
+}
+
+// @return whether it was one of the usual frames and is dealt with
+static inline bool demux_plain(
+	struct worker *w,
+	const struct plain *plain,
+	const struct port *port,
+	struct rte_mbuf *m)
+{
+	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
+	uint32_t size;
+	uint16_t i;
+
+	if (unlikely(!plain_is_v4(plain, port, m, p, &size)))
+		return false;
+	// MF and offset zero, protocol UDP, destination port ours.
+	if ((load32(p + 20) & 0xff00ff3f) == (uint32_t)IPPROTO_UDP << 24
+	    && memcmp(p + 36, &w->udp_port, 2) == 0)
+		return plain_data(w, plain, port->id, m, p, size);
+	if (unlikely(ip_is_multicast(IP_FAMILY_V4, p + 30)))
+		return false;
+	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - RTE_ETHER_HDR_LEN - size));
+	rte_pktmbuf_adj(m, RTE_ETHER_HDR_LEN);
+	i = burst_push(&w->down, m);
+	w->down.port_id[i] = port->id;
+	return true;
+}
+
 static void frame_prefetch(const struct rte_mbuf *m)
 {
 	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
@@ -332,6 +450,7 @@ static void frame_prefetch(const struct rte_mbuf *m)
 void stage_demux(struct worker *w, uint16_t port_id, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct port *port = w->tx[port_id].port;
+	struct plain plain = plain_make(w, port);
 
 	burst_reset(&w->up);
 	burst_reset(&w->down);
@@ -340,6 +459,10 @@ void stage_demux(struct worker *w, uint16_t port_id, struct rte_mbuf **pkts, uin
 	for (uint16_t i = 0; i < n; i++) {
 		if (i + PREFETCH_AHEAD < n)
 			frame_prefetch(pkts[i + PREFETCH_AHEAD]);
+		if (likely(demux_plain(w, &plain, port, pkts[i])))
+			continue;
 		demux_one(w, port, pkts[i]);
+		// It may have found another address of ours.
+		plain = plain_make(w, port);
 	}
 }

@@ -12,19 +12,20 @@ enum {
 };
 
 // Peers that pad to 16 bytes are tolerated: the packet is what its header says.
-static enum ip_verdict inner_parse(struct ip_view *view, struct rte_mbuf *m)
+static inline enum ip_verdict inner_parse(struct ip_view *view, struct rte_mbuf *m)
 {
 	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
 	uint32_t claimed = ip_claimed_size(ip, m->data_len);
 
 	if (claimed == 0 || claimed > m->data_len)
 		return IP_VERDICT_MALFORMED;
-	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - claimed));
+	if (unlikely(claimed != m->data_len))
+		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - claimed));
 	return ip_view_parse(view, ip, claimed);
 }
 
 // The well-formedness gate (spec/datapath.md 1.1): a failure is silent.
-static enum drop_reason inner_gate(struct ip_view *view, struct rte_mbuf *m)
+static inline enum drop_reason inner_gate(struct ip_view *view, struct rte_mbuf *m)
 {
 	switch (inner_parse(view, m)) {
 	case IP_VERDICT_OK:
@@ -37,7 +38,7 @@ static enum drop_reason inner_gate(struct ip_view *view, struct rte_mbuf *m)
 	return DROP_inner_malformed;
 }
 
-static bool is_p2p(const struct ip_view *view, const uint8_t *ip)
+static inline bool is_p2p(const struct ip_view *view, const uint8_t *ip)
 {
 	static const uint8_t unspecified[32];
 
@@ -45,7 +46,8 @@ static bool is_p2p(const struct ip_view *view, const uint8_t *ip)
 		&& memcmp(ip + P2P_ADDRS, unspecified, sizeof(unspecified)) == 0;
 }
 
-static bool is_gateway(const struct worker *w, const struct ip_view *view, const uint8_t *dst)
+static inline bool
+is_gateway(const struct worker *w, const struct ip_view *view, const uint8_t *dst)
 {
 	if (view->family == IP_FAMILY_V4)
 		return w->tunnel->v4.family == IP_FAMILY_V4
@@ -54,7 +56,7 @@ static bool is_gateway(const struct worker *w, const struct ip_view *view, const
 }
 
 // The ordered checks of spec/datapath.md 1.2; the numbers are its rows. @return whether to keep
-static bool inner_one(struct worker *w, struct burst *b, uint16_t i)
+static inline bool inner_one(struct worker *w, struct burst *b, uint16_t i)
 {
 	struct ip_view *view = &b->ip[i];
 	struct client *c = b->client[i];

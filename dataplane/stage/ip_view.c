@@ -3,17 +3,9 @@
 
 #include "dataplane/stage/ip_view.h"
 
-#include "acl/acl.h"
-
-#include <netinet/in.h>
-#include <string.h>
-
 enum {
-	IPV4_SIZE = 20,
-	IPV6_SIZE = 40,
 	ICMP_SIZE = 8,
 	UDP_SIZE = 8,
-	TCP_SIZE = 20,
 	PROTO_HIP = 139,
 	PROTO_SHIM6 = 140,
 	PROTO_TEST1 = 253,
@@ -31,15 +23,6 @@ static inline rte_be16_t read_be16(const uint8_t *p)
 
 	memcpy(&v, p, sizeof(v));
 	return v;
-}
-
-uint32_t ip_claimed_size(const uint8_t *ip, uint32_t size)
-{
-	if (size >= IPV4_SIZE && ip[0] >> 4 == 4)
-		return read_u16(ip + 2);
-	if (size >= IPV6_SIZE && ip[0] >> 4 == 6)
-		return IPV6_SIZE + (uint32_t)read_u16(ip + 4);
-	return 0;
 }
 
 static bool is_walked(uint8_t proto)
@@ -65,10 +48,10 @@ static enum ip_verdict v4_walk(struct ip_view *out, const uint8_t *ip, uint32_t 
 {
 	uint32_t ihl;
 
-	if (size < IPV4_SIZE || ip[0] >> 4 != 4)
+	if (size < IP_V4_SIZE || ip[0] >> 4 != 4)
 		return IP_VERDICT_MALFORMED;
 	ihl = (ip[0] & 0x0fu) * 4;
-	if (ihl < IPV4_SIZE || ihl > size)
+	if (ihl < IP_V4_SIZE || ihl > size)
 		return IP_VERDICT_MALFORMED;
 	// MF or an offset; the reserved and DF bits do not matter.
 	if ((read_u16(ip + 6) & 0x3fff) != 0)
@@ -81,10 +64,10 @@ static enum ip_verdict v4_walk(struct ip_view *out, const uint8_t *ip, uint32_t 
 
 static enum ip_verdict v6_walk(struct ip_view *out, const uint8_t *ip, uint32_t size, uint32_t *l4)
 {
-	uint32_t at = IPV6_SIZE;
+	uint32_t at = IP_V6_SIZE;
 	uint8_t proto;
 
-	if (size < IPV6_SIZE || ip[0] >> 4 != 6)
+	if (size < IP_V6_SIZE || ip[0] >> 4 != 6)
 		return IP_VERDICT_MALFORMED;
 	proto = ip[6];
 	while (is_walked(proto)) {
@@ -138,7 +121,7 @@ static enum ip_verdict l4_parse(struct ip_view *out, const uint8_t *l4, uint32_t
 		out->class_ = ACL_CLASS_UDP;
 		break;
 	case IPPROTO_TCP:
-		if (size < TCP_SIZE || l4[12] >> 4 < 5 || (l4[12] >> 4) * 4u > size)
+		if (size < IP_TCP_SIZE || l4[12] >> 4 < 5 || (l4[12] >> 4) * 4u > size)
 			return IP_VERDICT_MALFORMED;
 		out->class_ = ACL_CLASS_TCP;
 		break;
@@ -154,7 +137,7 @@ static enum ip_verdict l4_parse(struct ip_view *out, const uint8_t *l4, uint32_t
 	return IP_VERDICT_OK;
 }
 
-enum ip_verdict ip_view_parse(struct ip_view *out, const uint8_t *ip, uint32_t size)
+enum ip_verdict ip_view_parse_any(struct ip_view *out, const uint8_t *ip, uint32_t size)
 {
 	enum ip_verdict v;
 	uint32_t l4;
@@ -207,30 +190,14 @@ static bool is_error_type(uint8_t family, uint8_t type, uint8_t code)
 	return type == 1 || (type == 2 && code == 0) || type == 3;
 }
 
-enum ip_icmp ip_view_icmp(const struct ip_view *view, const uint8_t *ip, struct ip_view *quote)
+enum ip_icmp
+ip_view_icmp_other(const struct ip_view *view, const uint8_t *ip, struct ip_view *quote)
 {
 	const uint8_t *icmp = ip + view->l4;
 	uint32_t at = view->l4 + (uint32_t)ICMP_SIZE;
 
-	if (view->class_ != ACL_CLASS_ICMP_OTHER)
-		return IP_ICMP_NONE;
 	if (!is_error_type(view->family, icmp[0], icmp[1])
 	    || !quote_parse(quote, view->family, ip + at, view->size - at))
 		return IP_ICMP_UNUSABLE;
 	return IP_ICMP_ERROR;
-}
-
-bool ip_is_tunnel(uint8_t family, const uint8_t *addr)
-{
-	static const uint8_t v6[] = {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11, 0, 0, 0, 0, 0, 0, 0};
-
-	// 100.64.0.0/11 and fd00:2021:1111::/107
-	if (family == IP_FAMILY_V4)
-		return addr[0] == 100 && (addr[1] & 0xe0) == 64;
-	return memcmp(addr, v6, sizeof(v6)) == 0 && (addr[13] & 0xe0) == 0;
-}
-
-bool ip_is_multicast(uint8_t family, const uint8_t *addr)
-{
-	return family == IP_FAMILY_V4 ? (addr[0] & 0xf0) == 0xe0 : addr[0] == 0xff;
 }

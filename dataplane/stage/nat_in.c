@@ -87,9 +87,9 @@ static void nat_in_fragment(struct worker *w, struct burst *b, uint16_t i)
 		nat_in_miss(w, b, i);
 }
 
-static void outside_key(struct flow_outside *key, const struct ip_view *view, const uint8_t *ip)
+static inline void
+outside_key(struct flow_outside *key, const struct ip_view *view, const uint8_t *ip)
 {
-	size_t size = view->family == IP_FAMILY_V4 ? 4 : 16;
 	bool is_echo = view->class_ == ACL_CLASS_ICMP_ECHO;
 
 	*key = (struct flow_outside){
@@ -99,8 +99,8 @@ static void outside_key(struct flow_outside *key, const struct ip_view *view, co
 		.nat_port = view->dport,
 		.dport = is_echo ? 0 : view->sport,
 	};
-	memcpy(key->lan, ip_view_dst(view, ip), size);
-	memcpy(key->remote, ip_view_src(view, ip), size);
+	ip_addr_copy(key->lan, view->family, ip_view_dst(view, ip));
+	ip_addr_copy(key->remote, view->family, ip_view_src(view, ip));
 }
 
 // The quoted packet went the other way.
