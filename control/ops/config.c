@@ -470,7 +470,7 @@ static int token_load(
 
 	if (value != NULL && value[0] == '/')
 		snprintf(path, sizeof(path), "%s", value);
-	else if (value == NULL && dir != NULL)
+	else if ((value == NULL || value[0] == '\0') && dir != NULL)
 		snprintf(path, sizeof(path), "%s/FIREZONE_TOKEN", dir);
 	if (path[0] != '\0') {
 		text = file_read(path, CONFIG_TOKEN_SIZE, &size);
@@ -482,6 +482,8 @@ static int token_load(
 		}
 		value = text;
 	}
+	if (value != NULL)
+		value += strspn(value, " \t\r\n");
 	rc = set_env(config->token, sizeof(config->token), "FIREZONE_TOKEN", value, error);
 	if (text != NULL)
 		explicit_bzero(text, size);

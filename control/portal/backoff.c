@@ -24,6 +24,8 @@ uint32_t backoff_next_ms(struct backoff *b, int64_t retry_after_ms, uint32_t ran
 
 	if (retry_after_ms >= BACKOFF_RETRY_AFTER_MAX_MS)
 		return BACKOFF_RETRY_AFTER_MAX_MS;
+	if (retry_after_ms != BACKOFF_NO_RETRY_AFTER && retry_after_ms < BACKOFF_RETRY_AFTER_MIN_MS)
+		return BACKOFF_RETRY_AFTER_MIN_MS;
 	if (retry_after_ms != BACKOFF_NO_RETRY_AFTER)
 		return (uint32_t)retry_after_ms;
 	if (!b->was_joined)

@@ -21,6 +21,8 @@
 #define BACKOFF_TOKEN_EXPIRED_MS 5000
 /** A longer Retry-After is cut to this. */
 #define BACKOFF_RETRY_AFTER_MAX_MS 3600000
+/** A shorter one counts as this, so that a server that always says 0 does not keep us busy. */
+#define BACKOFF_RETRY_AFTER_MIN_MS 250
 /** No Retry-After. */
 #define BACKOFF_NO_RETRY_AFTER (-1)
 

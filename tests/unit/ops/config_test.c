@@ -261,6 +261,64 @@ static void needs_a_token(void **)
 	assert_int_equal(errno, ENOENT);
 }
 
+// What the environment of token_sources() says; NULL: not set.
+static const char *token_variable, *credentials_directory;
+
+static const char *token_environment(const char *name)
+{
+	if (strcmp(name, "FIREZONE_TOKEN") == 0)
+		return token_variable;
+	return strcmp(name, "CREDENTIALS_DIRECTORY") == 0 ? credentials_directory : NULL;
+}
+
+static void token_sources(void **)
+{
+	char dir[] = "/tmp/sallyport-config.XXXXXX";
+	char path[64], credential[64], file[64], error[CONFIG_ERROR_SIZE] = "";
+	struct {
+		const char *variable, *directory;
+		const char *want; // NULL: refused
+	} cases[] = {
+		{"from.the.variable\r\n", NULL, "from.the.variable"},
+		{" from.the.variable", dir, "from.the.variable"},
+		{file, dir, "from.the.file"},
+		{NULL, dir, "from.the.credential"},
+		{"", dir, "from.the.credential"},
+		{NULL, "/nonexistent", NULL},
+		{"/nonexistent/token", dir, NULL},
+		{"", NULL, NULL},
+		{"\n", NULL, NULL},
+	};
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/g.yaml", dir);
+	snprintf(credential, sizeof(credential), "%s/FIREZONE_TOKEN", dir);
+	snprintf(file, sizeof(file), "%s/token", dir);
+	write_file(path, good);
+	write_file(credential, "\n from.the.credential\n");
+	write_file(file, "from.the.file\n\n");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct config *c;
+
+		token_variable = cases[i].variable;
+		credentials_directory = cases[i].directory;
+		c = config_load(path, token_environment, error);
+		assert_int_equal(c != NULL, cases[i].want != NULL);
+		if (c == NULL) {
+			// The path or the variable is named, never a token.
+			assert_true(
+				strstr(error, "FIREZONE_TOKEN") || strstr(error, "/nonexistent"));
+			continue;
+		}
+		assert_string_equal(c->token, cases[i].want);
+		config_destroy(c);
+	}
+	remove(file);
+	remove(credential);
+	remove(path);
+	remove(dir);
+}
+
 // With peers the token is optional; the private key is read from its file.
 static void loads_private_key(void **)
 {
@@ -301,6 +359,7 @@ int main(void)
 		cmocka_unit_test(accepts),
 		cmocka_unit_test(refuses),
 		cmocka_unit_test(needs_a_token),
+		cmocka_unit_test(token_sources),
 		cmocka_unit_test(accepts_peers),
 		cmocka_unit_test(refuses_peers),
 		cmocka_unit_test(loads_private_key),

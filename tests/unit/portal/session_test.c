@@ -18,7 +18,8 @@ enum act {
 	ACT_SERVE, // upgrade, answer the join, push the frames of text
 	ACT_VANISH, // as SERVE, then close the socket
 	ACT_FRAGMENTS, // as SERVE, with text cut into one-byte frames, a ping between them
-	ACT_HUGE, // as SERVE, with a message of 9 MB
+	ACT_HUGE, // as SERVE, with a message of 65 MB before
+	ACT_LARGE, // as SERVE, with an init of 8 MB in one frame and one in many
 	ACT_SILENT, // accept and say nothing
 };
 
@@ -54,12 +55,14 @@ struct portal {
 	// The session under test.
 	struct session *session;
 	char log[1024]; // one word per callback
-	char payload[1024]; // of the last message
+	char payload[1024]; // of the last message, its start
+	size_t payload_size;
 	const char *stop_at; // stops when log contains it
 	bool is_closed;
 	bool is_push_wanted; // send no_relays after the join
 };
 
+#define LARGE_SIZE ((size_t)8 << 20)
 #define JOIN_REPLY                                                                                 \
 	"{\"event\":\"phx_reply\",\"payload\":{\"status\":\"ok\",\"response\":{}},\"ref\":0,"      \
 	"\"topic\":\"gateway\"}"
@@ -188,19 +191,51 @@ static void upgrade(struct connection *c)
 	c->n_in = 0;
 }
 
+static void serve_huge(struct connection *c)
+{
+	size_t size = 65 << 20;
+	char *huge = malloc(size);
+
+	assert_non_null(huge);
+	memset(huge, ' ', size);
+	send_frame(c, 0x81, huge, size);
+	free(huge);
+}
+
+// Two inits with the same long string.
+static void serve_large(struct connection *c)
+{
+	static const char head[] = "{\"event\":\"init\",\"payload\":{\"a\":\"",
+			  tail[] = "\"},\"ref\":null,\"topic\":\"gateway\"}";
+	size_t size = LARGE_SIZE, fragment = 65000;
+	char *large = malloc(size);
+
+	assert_non_null(large);
+	memset(large, 'x', size);
+	memcpy(large, head, sizeof(head) - 1);
+	memcpy(large + size - (sizeof(tail) - 1), tail, sizeof(tail) - 1);
+	send_frame(c, 0x81, large, size);
+	for (size_t n = 0; n < size; n += fragment) {
+		bool is_last = size - n <= fragment;
+
+		send_frame(
+			c,
+			(n == 0 ? 1U : 0U) | (is_last ? 0x80U : 0U),
+			large + n,
+			is_last ? size - n : fragment);
+	}
+	free(large);
+}
+
 static void serve(struct connection *c)
 {
 	const struct step *s = &c->step;
 
 	send_frame(c, 0x81, JOIN_REPLY, strlen(JOIN_REPLY));
-	if (s->act == ACT_HUGE) {
-		size_t size = 65 << 20;
-		char *huge = malloc(size);
-
-		memset(huge, ' ', size);
-		send_frame(c, 0x81, huge, size);
-		free(huge);
-	}
+	if (s->act == ACT_HUGE)
+		serve_huge(c);
+	if (s->act == ACT_LARGE)
+		serve_large(c);
 	for (size_t i = 0; i < COUNT_OF(s->text) && s->text[i] != NULL; i++) {
 		const char *text = s->text[i];
 		size_t len = strlen(text);
@@ -338,6 +373,7 @@ static void on_message(void *ctx, const char *event, const json_t *payload)
 	struct portal *p = ctx;
 	char *text = json_dumps(payload, JSON_COMPACT | JSON_ENCODE_ANY);
 
+	p->payload_size = strlen(text);
 	snprintf(p->payload, sizeof(p->payload), "%s", text);
 	free(text);
 	note(p, event);
@@ -617,6 +653,72 @@ static void huge_message(void **)
 	portal_stop(p, true);
 }
 
+static void large_messages(void **)
+{
+	static const struct step script[] = {{.act = ACT_LARGE}};
+	struct portal *p = portal_start(script, COUNT_OF(script));
+	size_t want = LARGE_SIZE
+		- strlen("{\"event\":\"init\",\"payload\":,\"ref\":null,"
+			 "\"topic\":\"gateway\"}");
+
+	session_start(p, "127.0.0.1");
+	run_until(p, "joined;init;");
+	assert_int_equal(p->payload_size, want);
+	run_until(p, "init;init;");
+	assert_int_equal(p->payload_size, want);
+	assert_null(strstr(p->log, "down"));
+	portal_stop(p, true);
+}
+
+#define REFUSED(line, code)                                                                        \
+	"HTTP/1.1 " line "\r\ncontent-type: application/problem+json; charset=utf-8\r\n"           \
+	"retry-after: 0\r\ncontent-length: 51\r\n\r\n"                                             \
+	"{\"type\":\"about:blank\",\"code\":\"" code "\"}"
+
+// Whatever the status: tried again, in the same dialect, and the code is of no matter unless it is 401's.
+static void refusals_are_not_final(void **)
+{
+	static const char *const answers[] = {
+		REFUSED("400 Bad Request", "invalid_connect_par"),
+		REFUSED("402 Payment Required", "limits_exceeded_too"),
+		REFUSED("403 Forbidden", "account_disabled_id"),
+		REFUSED("408 Request Timeout", "invalid_token_place"),
+		REFUSED("409 Conflict", "already_connected_1"),
+		REFUSED("429 Too Many Requests", "rate_limit_rate_lim"),
+		REFUSED("500 Server Error", "unhandled_connect_e"),
+		REFUSED("503 Unavailable", "rate_limit_rate_lim"),
+	};
+
+	for (size_t i = 0; i < COUNT_OF(answers); i++) {
+		struct step script[] = {
+			{.act = ACT_HTTP, .http = answers[i]},
+			{.act = ACT_SERVE, .text = {INIT}},
+		};
+		struct portal *p = portal_start(script, COUNT_OF(script));
+
+		session_start(p, "127.0.0.1");
+		run_until(p, "joined;init;");
+		assert_int_equal(p->n_accepted, 2);
+		assert_int_equal(session_dialect(p->session), PORTAL_DIALECT_V2);
+		assert_null(strstr(p->log, "fatal"));
+		portal_stop(p, true);
+	}
+}
+
+static void missing_token(void **)
+{
+	static const struct step script[] = {
+		{.act = ACT_HTTP,
+		 .http = "HTTP/1.1 401 Unauthorized\r\ncontent-type: application/problem+json\r\n"
+			 "content-length: 24\r\n\r\n{\"code\":\"missing_token\"}"},
+	};
+	struct portal *p = portal_start(script, COUNT_OF(script));
+
+	session_start(p, "127.0.0.1");
+	run_until(p, "fatal;missing_token;");
+	portal_stop(p, true);
+}
+
 static void vanish(void **)
 {
 	static const struct step script[] = {
@@ -719,6 +821,9 @@ int main(void)
 		cmocka_unit_test(fragments),
 		cmocka_unit_test(garbage_is_ignored),
 		cmocka_unit_test(huge_message),
+		cmocka_unit_test(large_messages),
+		cmocka_unit_test(refusals_are_not_final),
+		cmocka_unit_test(missing_token),
 		cmocka_unit_test(vanish),
 		cmocka_unit_test(channel_closed),
 		cmocka_unit_test(host_name),
