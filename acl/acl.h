@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 /**
- * Policy sets: what a client may reach, compiled for rte_acl.
+ * Policy sets: what a client may reach, compiled into tables that are searched.
  *
  * The portal authorizes a client for resources; each resource is a network (or the Internet) with
  * filters. All resources of a client together make one *set*. Sets are immutable and interned by
@@ -104,8 +104,9 @@ struct acl_policy {
 	uint32_t
 		generation; // differs from every other policy the client had, not 0; flows remember it
 	uint32_t n_resources; // of the set
-	uint64_t expires_tsc
-		[]; // by ordinal: TSC from which the resource is gone, UINT64_MAX = never
+	// By ordinal: the workers' time (ticks, control/base/clock.h) from which the resource is gone,
+	// UINT64_MAX = never.
+	uint64_t expires_tsc[];
 };
 
 /** @return a new registry, or NULL with errno. @p socket_id as in rte_malloc. */
@@ -129,6 +130,8 @@ const struct acl_set *acl_set_get(
 	const struct acl_resource *resources,
 	size_t n_resources,
 	uint16_t *ordinals);
+/** Takes another reference. */
+void acl_set_ref(const struct acl_set *set);
 /** Drops a reference; the last one frees the set at once. NULL is allowed. */
 void acl_set_put(struct acl_registry *registry, const struct acl_set *set);
 /** @return how many ordinals the set has. */
@@ -137,7 +140,7 @@ uint32_t acl_set_size(const struct acl_set *set);
 /**
  * Judges a burst. Worker safe: no allocation, no lock.
  *
- * @param sets one per key (equal neighbours are classified in one rte_acl call); NULL prohibits
+ * @param sets one per key; NULL prohibits
  * @param verdicts receives an ordinal or an enum acl_verdict for each key
  * @param n at most 64
  */

@@ -160,6 +160,11 @@ const struct acl_set *acl_set_get(
 	return set;
 }
 
+void acl_set_ref(const struct acl_set *set)
+{
+	((struct acl_set *)(uintptr_t)set)->n_refs++;
+}
+
 void acl_set_put(struct acl_registry *registry, const struct acl_set *set)
 {
 	struct acl_set **link;

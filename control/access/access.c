@@ -3,7 +3,8 @@
 
 #include "control/access/access.h"
 
-#include "control/access/heap.h"
+#include "control/access/access_impl.h"
+#include "control/base/clock.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
 
@@ -13,49 +14,6 @@
 #include <string.h>
 
 #define LOG_AREA "access"
-
-#define NSEC_PER_S 1000000000ull
-
-// One authorization: a resource with the expiry that this client has for it.
-struct grant {
-	struct uuid resource_id;
-	enum portal_resource_type type;
-	struct ip_prefix prefix; // CIDR only
-	struct acl_filter *filters;
-	size_t n_filters;
-	uint64_t expires; // boot time, ns; UINT64_MAX: never
-};
-
-struct addr_node {
-	struct ip_addr addr;
-	struct client *client;
-};
-
-struct client {
-	struct access_client pub; // first: access_client pointers are client pointers
-	struct grant *grants;
-	size_t n_grants;
-	struct heap_node timer; // earliest expiry
-	struct addr_node addr_nodes[2];
-};
-
-struct access {
-	struct access_config config;
-	struct acl_registry *registry;
-	uint64_t created; // boot time, ns
-	void *by_id, *by_addr; // tsearch trees of struct client, struct addr_node
-	struct client **by_slot;
-	uint32_t *free_slots; // a stack
-	uint32_t n_free_slots;
-	size_t n_clients;
-	uint32_t generation;
-	struct heap timers;
-};
-
-static struct client *to_client(const struct access_client *pub)
-{
-	return (struct client *)(uintptr_t)pub;
-}
 
 static int compare_id(const void *a, const void *b)
 {
@@ -71,8 +29,7 @@ static int compare_addr(const void *a, const void *b)
 	return ip_addr_cmp(&x->addr, &y->addr);
 }
 
-struct access *
-access_create(const struct access_config *config, struct acl_registry *registry, uint64_t now)
+struct access *access_create(const struct access_config *config, struct acl_registry *registry)
 {
 	struct access *a;
 
@@ -83,7 +40,7 @@ access_create(const struct access_config *config, struct acl_registry *registry,
 		return err_set_null(ENOMEM);
 	a->config = *config;
 	a->registry = registry;
-	a->created = now;
+	access_clock_set(a, config->boot_ns, config->unix_ns);
 	a->by_slot = calloc(config->max_clients, sizeof(struct client *));
 	a->free_slots = calloc(config->max_clients, sizeof(*a->free_slots));
 	if (a->by_slot == NULL || a->free_slots == NULL
@@ -96,14 +53,9 @@ access_create(const struct access_config *config, struct acl_registry *registry,
 	return a;
 }
 
-static void grant_fini(struct grant *g)
+static void client_free(struct access *a, struct client *c)
 {
-	free(g->filters);
-	*g = (struct grant){0};
-}
-
-static void client_free(struct client *c)
-{
+	acl_set_put(a->registry, c->set);
 	for (size_t i = 0; i < c->n_grants; i++)
 		grant_fini(&c->grants[i]);
 	free(c->grants);
@@ -135,9 +87,10 @@ void access_destroy(struct access *a)
 
 		if (c != NULL) {
 			client_unlink(a, c);
-			client_free(c);
+			client_free(a, c);
 		}
 	}
+	snapshot_end(a);
 	heap_fini(&a->timers);
 	free(a->by_slot);
 	free(a->free_slots);
@@ -150,30 +103,6 @@ void access_policy_free(struct acl_registry *registry, const struct acl_policy *
 		return;
 	acl_set_put(registry, policy->set);
 	free((void *)(uintptr_t)policy);
-}
-
-// Unix seconds to boot time; what lies before creation becomes creation, i.e. expired.
-static uint64_t expiry_to_boot(const struct access *a, int64_t unix_s)
-{
-	__int128 ns;
-
-	if (unix_s == PORTAL_NEVER)
-		return UINT64_MAX;
-	ns = (__int128)unix_s * (int64_t)NSEC_PER_S - a->config.unix_ns + (__int128)a->created;
-	if (ns <= (__int128)a->created)
-		return a->created;
-	return ns >= (__int128)UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
-}
-
-static uint64_t boot_to_tsc(const struct access *a, uint64_t boot)
-{
-	unsigned __int128 tsc;
-
-	if (boot == UINT64_MAX)
-		return UINT64_MAX;
-	tsc = (unsigned __int128)(boot - a->created) * a->config.tsc_hz / NSEC_PER_S
-		+ a->config.tsc;
-	return tsc >= UINT64_MAX ? UINT64_MAX : (uint64_t)tsc;
 }
 
 static void filters_convert(struct acl_filter *out, const struct portal_filter *in, size_t n)
@@ -193,9 +122,25 @@ static void filters_convert(struct acl_filter *out, const struct portal_filter *
 	}
 }
 
+void access_clock_set(struct access *a, uint64_t boot_ns, int64_t unix_ns)
+{
+	a->unix_to_boot_ns = (int64_t)boot_ns - unix_ns;
+}
+
+uint64_t expiry_to_boot(int64_t unix_to_boot_ns, int64_t unix_s)
+{
+	__int128 ns = (__int128)unix_s * (int64_t)CLOCK_NS_PER_S + unix_to_boot_ns;
+
+	if (unix_s == PORTAL_NEVER)
+		return UINT64_MAX;
+	if (ns <= 0)
+		return 0;
+	return ns >= (__int128)UINT64_MAX ? UINT64_MAX : (uint64_t)ns;
+}
+
 static int grant_init(
 	struct grant *g,
-	const struct access *a,
+	struct access *a,
 	const struct portal_resource *resource,
 	int64_t expires_at)
 {
@@ -204,7 +149,9 @@ static int grant_init(
 		.type = resource->type,
 		.prefix = resource->prefix,
 		.n_filters = resource->n_filters,
-		.expires = expiry_to_boot(a, expires_at),
+		.expires = expiry_to_boot(a->unix_to_boot_ns, expires_at),
+		.changed = ++a->n_messages,
+		.ordinal = GRANT_NOT_IN_SET,
 	};
 	if (g->n_filters == 0)
 		return 0;
@@ -215,131 +162,13 @@ static int grant_init(
 	return 0;
 }
 
-// The grants that the classifier knows. DNS resources have no addresses until their translation
-// records exist (control/names).
-static size_t resources_collect(const struct client *c, struct acl_resource *out, size_t *grants)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < c->n_grants; i++) {
-		const struct grant *g = &c->grants[i];
-
-		if (g->type == PORTAL_RESOURCE_DNS)
-			continue;
-		out[n] = (struct acl_resource){
-			.type = g->type == PORTAL_RESOURCE_INTERNET ? ACL_RESOURCE_INTERNET
-								    : ACL_RESOURCE_CIDR,
-			.prefix = g->prefix,
-			.filters = g->filters,
-			.n_filters = g->n_filters,
-		};
-		memcpy(out[n].id, g->resource_id.bytes, sizeof(out[n].id));
-		grants[n++] = i;
-	}
-	return n;
-}
-
-static struct acl_policy *policy_alloc(struct access *a, const struct acl_set *set)
-{
-	uint32_t n = set != NULL ? acl_set_size(set) : 0;
-	struct acl_policy *p = calloc(1, sizeof(*p) + n * sizeof(p->expires_tsc[0]));
-
-	if (p != NULL) {
-		p->set = set;
-		p->generation = ++a->generation;
-		p->n_resources = n;
-	}
-	return p;
-}
-
-// Compiles what @p c holds now. @return NULL with errno
-static struct acl_policy *policy_compile(struct access *a, const struct client *c)
-{
-	struct acl_resource *resources = calloc(c->n_grants + 1, sizeof(*resources));
-	uint16_t *ordinals = calloc(c->n_grants + 1, sizeof(*ordinals));
-	size_t *grants = calloc(c->n_grants + 1, sizeof(*grants));
-	const struct acl_set *set = NULL;
-	struct acl_policy *policy = NULL;
-	int err = ENOMEM;
-	size_t n;
-
-	if (resources == NULL || ordinals == NULL || grants == NULL)
-		goto out;
-	n = resources_collect(c, resources, grants);
-	set = acl_set_get(a->registry, resources, n, ordinals);
-	if (set == NULL) {
-		err = errno;
-		goto out;
-	}
-	policy = policy_alloc(a, set);
-	if (policy == NULL) {
-		acl_set_put(a->registry, set);
-		goto out;
-	}
-	// Ids differ within a client, so each resource has an ordinal of its own.
-	for (size_t i = 0; i < n; i++)
-		policy->expires_tsc[ordinals[i]] = boot_to_tsc(a, c->grants[grants[i]].expires);
-out:
-	free(resources);
-	free(ordinals);
-	free(grants);
-	return policy != NULL ? policy : err_set_null(err);
-}
-
-static void client_timer_update(struct access *a, struct client *c)
-{
-	uint64_t earliest = UINT64_MAX;
-
-	for (size_t i = 0; i < c->n_grants; i++) {
-		if (c->grants[i].expires < earliest)
-			earliest = c->grants[i].expires;
-	}
-	heap_set(&a->timers, &c->timer, earliest);
-}
-
-static void policy_hand_over(struct access *a, struct client *c, struct acl_policy *policy)
-{
-	client_timer_update(a, c);
-	a->config.callbacks.on_policy(a->config.ctx, &c->pub, policy);
-}
-
-// After something was taken away there is no way back: if compiling fails, nothing is allowed.
-static void client_restrict(struct access *a, struct client *c)
-{
-	struct acl_policy *policy = policy_compile(a, c);
-
-	if (policy == NULL) {
-		LOG(ERR, "policy_compile: %s; the client is cut off", strerror(errno));
-		policy = policy_alloc(a, NULL);
-		if (policy == NULL)
-			abort();
-	}
-	policy_hand_over(a, c, policy);
-}
-
-static struct grant *grant_find(const struct client *c, const struct uuid *resource_id)
-{
-	for (size_t i = 0; i < c->n_grants; i++) {
-		if (uuid_eq(&c->grants[i].resource_id, resource_id))
-			return &c->grants[i];
-	}
-	return NULL;
-}
-
-static void grant_remove(struct client *c, struct grant *g)
-{
-	size_t index = (size_t)(g - c->grants);
-
-	grant_fini(g);
-	memmove(g, g + 1, (c->n_grants - index - 1) * sizeof(*g));
-	c->n_grants--;
-}
-
-static void client_remove(struct access *a, struct client *c)
+void client_remove(struct access *a, struct client *c)
 {
 	client_unlink(a, c);
+	if (a->snapshot.last == c)
+		a->snapshot.last = NULL;
 	a->config.callbacks.on_removed(a->config.ctx, &c->pub);
-	client_free(c);
+	client_free(a, c);
 }
 
 static void client_index(struct access *a, struct client *c)
@@ -413,7 +242,7 @@ static struct access_client *authorize_new(
 		int code = errno;
 
 		c->n_grants = 0; // g is the caller's to free
-		client_free(c);
+		client_free(a, c);
 		return fail(err, code, "policy");
 	}
 	c->pub.slot = a->free_slots[--a->n_free_slots];
@@ -423,47 +252,78 @@ static struct access_client *authorize_new(
 	return &c->pub;
 }
 
-static struct access_client *
-authorize_existing(struct access *a, struct client *c, struct grant *g, struct portal_error *err)
+static bool filters_eq(const struct grant *a, const struct grant *b)
 {
-	struct grant *old = grant_find(c, &g->resource_id);
+	return a->n_filters == b->n_filters
+		&& (a->n_filters == 0
+		    || memcmp(a->filters, b->filters, a->n_filters * sizeof(*a->filters)) == 0);
+}
+
+// A resource that the client already has: only filters and expiry are taken from @p g.
+static struct access_client *authorize_again(
+	struct access *a,
+	struct client *c,
+	struct grant *old,
+	struct grant *g,
+	struct portal_error *err)
+{
+	bool is_renewal = filters_eq(old, g) && c->set != NULL;
 	struct acl_policy *policy;
-	struct grant saved;
+	struct grant saved = *old;
 
-	if (old == NULL) {
-		struct grant *grown = reallocarray(c->grants, c->n_grants + 1, sizeof(*grown));
-
-		if (grown == NULL)
-			return fail(err, ENOMEM, "grants");
-		c->grants = grown;
-		c->grants[c->n_grants++] = *g;
-	} else {
-		saved = *old;
-		g->type = old->type;
-		g->prefix = old->prefix;
-		*old = *g;
-	}
-	policy = policy_compile(a, c);
+	g->type = old->type;
+	g->prefix = old->prefix;
+	g->ordinal = old->ordinal;
+	*old = *g;
+	policy = is_renewal ? policy_renew(a, c) : policy_compile(a, c);
 	if (policy == NULL) {
 		int code = errno;
 
-		if (old == NULL)
-			c->n_grants--;
-		else
-			*old = saved;
+		*old = saved;
 		return fail(err, code, "policy");
 	}
-	if (old != NULL)
-		grant_fini(&saved);
+	grant_fini(&saved);
 	policy_hand_over(a, c, policy);
 	return &c->pub;
 }
 
-struct access_client *access_authorize(
-	struct access *a,
-	uint64_t,
-	const struct access_grant *grant,
-	struct portal_error *err)
+static struct access_client *
+authorize_another(struct access *a, struct client *c, struct grant *g, struct portal_error *err)
+{
+	struct grant *grown = reallocarray(c->grants, c->n_grants + 1, sizeof(*grown));
+	struct acl_policy *policy;
+	size_t at = 0;
+
+	if (grown == NULL)
+		return fail(err, ENOMEM, "grants");
+	c->grants = grown;
+	while (at < c->n_grants && uuid_cmp(&grown[at].resource_id, &g->resource_id) < 0)
+		at++;
+	memmove(&grown[at + 1], &grown[at], (c->n_grants - at) * sizeof(*grown));
+	grown[at] = *g;
+	c->n_grants++;
+	policy = policy_compile(a, c);
+	if (policy == NULL) {
+		int code = errno;
+
+		grown[at].filters = NULL; // g's, which is the caller's to free
+		grant_remove(c, &grown[at]);
+		return fail(err, code, "policy");
+	}
+	policy_hand_over(a, c, policy);
+	return &c->pub;
+}
+
+static struct access_client *
+authorize_existing(struct access *a, struct client *c, struct grant *g, struct portal_error *err)
+{
+	struct grant *old = grant_find(c, &g->resource_id);
+
+	return old != NULL ? authorize_again(a, c, old, g, err) : authorize_another(a, c, g, err);
+}
+
+struct access_client *
+access_authorize(struct access *a, const struct access_grant *grant, struct portal_error *err)
 {
 	struct client *c = to_client(access_by_id(a, &grant->client_id));
 	struct access_client *result;
@@ -487,11 +347,7 @@ struct access_client *access_authorize(
 	return result;
 }
 
-bool access_reject(
-	struct access *a,
-	uint64_t,
-	const struct uuid *client_id,
-	const struct uuid *resource_id)
+bool access_reject(struct access *a, const struct uuid *client_id, const struct uuid *resource_id)
 {
 	struct client *c = to_client(access_by_id(a, client_id));
 	struct grant *g = c != NULL ? grant_find(c, resource_id) : NULL;
@@ -523,6 +379,10 @@ static int filters_replace(
 			return err_set(ENOMEM);
 		filters_convert(fresh.filters, resource->filters, fresh.n_filters);
 	}
+	if (filters_eq(&old, &fresh)) {
+		free(fresh.filters);
+		return 0;
+	}
 	*g = fresh;
 	policy = policy_compile(a, c);
 	if (policy == NULL) {
@@ -539,7 +399,6 @@ static int filters_replace(
 
 int access_resource_update(
 	struct access *a,
-	uint64_t,
 	const struct portal_resource *resource,
 	struct portal_error *err)
 {
@@ -565,82 +424,16 @@ int access_resource_update(
 	return first;
 }
 
-static int compare_pair(const void *a, const void *b)
-{
-	const struct portal_authorization *x = a, *y = b;
-	int order = uuid_cmp(&x->client_id, &y->client_id);
-
-	return order != 0 ? order : uuid_cmp(&x->resource_id, &y->resource_id);
-}
-
-// Applies the list to one client. @return whether anything changed
-static bool client_retain(
-	struct access *a,
-	struct client *c,
-	const struct portal_authorization *sorted,
-	size_t n)
-{
-	bool changed = false;
-
-	for (size_t i = c->n_grants; i > 0; i--) {
-		struct grant *g = &c->grants[i - 1];
-		struct portal_authorization key = {
-			.client_id = c->pub.id,
-			.resource_id = g->resource_id,
-		};
-		const struct portal_authorization *pair = NULL;
-		uint64_t expires;
-
-		if (n > 0)
-			pair = bsearch(&key, sorted, n, sizeof(key), compare_pair);
-		if (pair == NULL) {
-			grant_remove(c, g);
-			changed = true;
-			continue;
-		}
-		expires = expiry_to_boot(a, pair->expires_at);
-		changed = changed || expires != g->expires;
-		g->expires = expires;
-	}
-	return changed;
-}
-
-int access_retain(
-	struct access *a,
-	uint64_t,
-	const struct portal_authorization *pairs,
-	size_t n_pairs)
-{
-	struct portal_authorization *sorted = calloc(n_pairs + 1, sizeof(*sorted));
-
-	if (sorted == NULL)
-		return err_set(ENOMEM);
-	if (n_pairs > 0)
-		memcpy(sorted, pairs, n_pairs * sizeof(*sorted));
-	qsort(sorted, n_pairs, sizeof(*sorted), compare_pair);
-	for (uint32_t i = 0; i < a->config.max_clients; i++) {
-		struct client *c = a->by_slot[i];
-
-		if (c == NULL || c->pub.is_static || !client_retain(a, c, sorted, n_pairs))
-			continue;
-		if (c->n_grants == 0)
-			client_remove(a, c);
-		else
-			client_restrict(a, c);
-	}
-	free(sorted);
-	return 0;
-}
-
-bool access_expiry_set(struct access *a, uint64_t, const struct portal_authorization *pair)
+bool access_expiry_set(struct access *a, const struct portal_authorization *pair)
 {
 	struct client *c = to_client(access_by_id(a, &pair->client_id));
 	struct grant *g = c != NULL ? grant_find(c, &pair->resource_id) : NULL;
 
 	if (g == NULL)
 		return false;
-	g->expires = expiry_to_boot(a, pair->expires_at);
-	client_restrict(a, c);
+	g->expires = expiry_to_boot(a->unix_to_boot_ns, pair->expires_at);
+	g->changed = ++a->n_messages;
+	client_renew(a, c);
 	return true;
 }
 
@@ -653,6 +446,9 @@ uint64_t access_deadline(const struct access *a)
 {
 	const struct heap_node *top = heap_top(&a->timers);
 
+	// What is about to expire may be in the list for longer.
+	if (a->snapshot.phase == SNAPSHOT_MARK)
+		return ACCESS_DEADLINE_NONE;
 	return top != NULL ? top->deadline : ACCESS_DEADLINE_NONE;
 }
 
@@ -667,9 +463,13 @@ void access_handle_timeout(struct access *a, uint64_t now)
 {
 	struct heap_node *top;
 
+	if (a->snapshot.phase == SNAPSHOT_MARK)
+		return;
 	while ((top = heap_top(&a->timers)) != NULL && top->deadline <= now) {
 		struct client *c = timer_client(top);
 
+		if (snapshot_apply(a, c))
+			continue;
 		for (size_t i = c->n_grants; i > 0; i--) {
 			if (c->grants[i - 1].expires <= now)
 				grant_remove(c, &c->grants[i - 1]);

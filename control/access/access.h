@@ -21,15 +21,21 @@
  * the former state in force (spec/datapath.md 6, spec/portal-gateway.md 3).
  *
  * Expiry is exact: the policy carries the moment per resource, which workers check on each packet,
- * and access_handle_timeout() removes what has passed. The portal's Unix seconds are mapped once, at
- * creation, onto the suspend-aware monotonic clock; later steps of the wall clock change nothing.
+ * and access_handle_timeout() removes what has passed. The portal's Unix seconds are mapped when they
+ * arrive onto the clock that is monotonic and goes on in suspend (access_clock_set()); later steps of
+ * the wall clock neither extend nor shorten what was authorized before.
  *
- * Time: `now` is CLOCK_BOOTTIME in nanoseconds. Sans-IO; control thread only.
+ * The portal's whole list is put in force in slices (access_reconcile()), what it takes away first.
+ * Messages that come in between take effect at once, and the list does not undo them.
+ *
+ * Time: `now` and boot_ns are CLOCK_BOOTTIME in nanoseconds (control/base/clock.h); policies are in
+ * ticks of the same clock. Sans-IO; control thread only.
  * Ownership: the access table owns its clients; policies belong to whoever the callback gives them to.
  */
 
 enum {
 	ACCESS_SLOT_NONE = 0xffffffff,
+	ACCESS_RECONCILE_BUDGET = 10000, // about a millisecond
 };
 
 #define ACCESS_DEADLINE_NONE UINT64_MAX
@@ -57,8 +63,9 @@ struct access_callbacks {
 
 struct access_config {
 	uint32_t max_clients; // slots are 0 .. max_clients - 1
-	int64_t unix_ns; // wall clock at `now` of creation
-	uint64_t tsc, tsc_hz; // TSC at the same moment and its rate
+	uint64_t boot_ns; // as for access_clock_set()
+	int64_t unix_ns;
+	uint64_t tsc_hz; // ticks per second of policies
 	struct access_callbacks callbacks;
 	void *ctx;
 };
@@ -66,10 +73,11 @@ struct access_config {
 struct access;
 
 /** @return the table, or NULL with errno ENOMEM, EINVAL. @p registry is borrowed. */
-struct access *
-access_create(const struct access_config *config, struct acl_registry *registry, uint64_t now);
+struct access *access_create(const struct access_config *config, struct acl_registry *registry);
 /** Frees all clients without callbacks. NULL is allowed. */
 void access_destroy(struct access *access);
+/** What both clocks say at this moment: call it when a message has arrived, before it is handled. */
+void access_clock_set(struct access *access, uint64_t boot_ns, int64_t unix_ns);
 /** Frees a policy and drops its reference to the set; after an RCU grace period. NULL is allowed. */
 void access_policy_free(struct acl_registry *registry, const struct acl_policy *policy);
 
@@ -89,38 +97,34 @@ struct access_grant {
  *
  * @return the client, or NULL with errno and @p err: ENOSPC (no slot left), E2BIG, EINVAL, ENOMEM
  */
-struct access_client *access_authorize(
-	struct access *access,
-	uint64_t now,
-	const struct access_grant *grant,
-	struct portal_error *err);
+struct access_client *
+access_authorize(struct access *access, const struct access_grant *grant, struct portal_error *err);
 
 /** Takes one resource away. @return whether the client had it */
 bool access_reject(
 	struct access *access,
-	uint64_t now,
 	const struct uuid *client_id,
 	const struct uuid *resource_id);
 /** Replaces the filters of a resource in every client that has it; other changes are ignored. @return 0 or the first error */
 [[nodiscard]] int access_resource_update(
 	struct access *access,
-	uint64_t now,
 	const struct portal_resource *resource,
 	struct portal_error *err);
 /**
  * The portal's whole list (init): what is not in it is revoked, the rest gets the listed expiry,
- * unknown pairs mean nothing. Static clients keep what they have. @return 0, -ENOMEM (nothing changed)
+ * unknown pairs mean nothing. Static clients keep what they have. Copies the list; takes effect with
+ * access_reconcile(). A later list replaces one that is not done. @return 0, -ENOMEM (nothing changed)
  */
-[[nodiscard]] int access_retain(
-	struct access *access,
-	uint64_t now,
-	const struct portal_authorization *pairs,
-	size_t n_pairs);
+[[nodiscard]] int
+access_retain(struct access *access, const struct portal_authorization *pairs, size_t n_pairs);
+/**
+ * Puts the next slice of the list in force: first what is revoked or shortened, then the rest.
+ * @param budget work to do, in units of about 0.1 us
+ * @return whether there is more to do
+ */
+bool access_reconcile(struct access *access, unsigned budget);
 /** Sets the expiry of a pair that exists. @return whether it does */
-bool access_expiry_set(
-	struct access *access,
-	uint64_t now,
-	const struct portal_authorization *pair);
+bool access_expiry_set(struct access *access, const struct portal_authorization *pair);
 /** The client said goodbye or was evicted: forgets it with all it had (on_removed). */
 void access_forget(struct access *access, struct access_client *client);
 

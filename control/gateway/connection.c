@@ -165,7 +165,7 @@ static void keypair_hand_over(struct connection *conn, const struct noise_event 
 				.local_index = event->keypair.local_index,
 				.remote_index = event->keypair.remote_index,
 				.is_initiator = event->may_send,
-				.created_tsc = rte_rdtsc(),
+				.created_tsc = dp_now(),
 			},
 	};
 
@@ -226,7 +226,7 @@ static void idle_update(struct connection *conn, uint64_t now)
 	if (!dp_client_stats_get(conn->gw->dp, conn->slot, &stats))
 		return;
 	last = stats.last_rx_tsc > stats.last_tx_tsc ? stats.last_rx_tsc : stats.last_tx_tsc;
-	tsc = rte_rdtsc();
+	tsc = dp_now();
 	connection_relay_note(conn, &stats, tsc - IDLE_CHECK_S * conn->gw->tsc_hz);
 	is_idle = conn->has_path && tsc > last && tsc - last > limit;
 	if (is_idle != conn->is_idle) {

@@ -3,6 +3,7 @@
 
 #include "control/gateway/gateway.h"
 
+#include "control/base/clock.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "control/base/uv_cast.h"
@@ -20,8 +21,6 @@
 #include <unistd.h>
 
 #define LOG_AREA "gateway"
-
-#define NSEC_PER_S 1000000000ull
 
 enum {
 	SHUTDOWN_MS = 1000, // for goodbyes and the portal's close handshake
@@ -43,18 +42,7 @@ static const uint8_t goodbye[GOODBYE_SIZE] = {
 
 uint64_t gw_now_ns(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_S + (uint64_t)ts.tv_nsec;
-}
-
-static uint64_t wall_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_S + (uint64_t)ts.tv_nsec;
+	return clock_boot_ns();
 }
 
 static void policy_free(void *registry, const void *policy)
@@ -109,6 +97,8 @@ static void on_housekeeping(uv_timer_t *timer)
 {
 	struct gw *gw = timer->data;
 
+	// The loop's timers stand still while the machine is suspended, deadlines do not: look afresh.
+	gw->timer_deadline = ACCESS_DEADLINE_NONE;
 	kernel_tick(gw->kernel);
 }
 
@@ -120,6 +110,15 @@ static void on_prepare(uv_prepare_t *prepare)
 	struct gw *gw = prepare->data;
 	bool more = punt_drain(gw);
 
+	if (access_reconcile(gw->access, ACCESS_RECONCILE_BUDGET)) {
+		more = true;
+		gw->is_reconciling = true;
+	} else if (gw->is_reconciling) {
+		gw->is_reconciling = false;
+		LOG(NOTICE,
+		    "authorizations of init in force clients=%zu",
+		    access_count(gw->access));
+	}
 	relay_pump(gw);
 	timers_arm(gw);
 	dp_reclaim(gw->dp);
@@ -188,7 +187,7 @@ static int libraries_init(struct gw *gw)
 		.private_key =
 			sodium_memcmp(private_key, none, sizeof(none)) != 0 ? private_key : NULL,
 		.now_ns = gw_now_ns(),
-		.wall_ns = wall_ns(),
+		.wall_ns = clock_wall_ns(),
 		.n_peers = gw->config->max_clients,
 		// Every client rekeys each 120 s; twice that before cookies are asked for.
 		.handshake_rate = HANDSHAKE_RATE_MIN + gw->config->max_clients / 60,
@@ -212,8 +211,8 @@ static int access_init(struct gw *gw)
 {
 	struct access_config config = {
 		.max_clients = gw->config->max_clients,
-		.unix_ns = (int64_t)wall_ns(),
-		.tsc = rte_rdtsc(),
+		.boot_ns = clock_boot_ns(),
+		.unix_ns = (int64_t)clock_wall_ns(),
 		.tsc_hz = gw->tsc_hz,
 		.callbacks =
 			{
@@ -224,7 +223,7 @@ static int access_init(struct gw *gw)
 		.ctx = gw,
 	};
 
-	gw->access = access_create(&config, gw->registry, gw_now_ns());
+	gw->access = access_create(&config, gw->registry);
 	return gw->access != NULL ? 0 : -errno;
 }
 

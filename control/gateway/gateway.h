@@ -82,6 +82,7 @@ struct gw {
 	uv_timer_t shutdown_timer;
 
 	bool is_stopping;
+	bool is_reconciling; // a list of the portal is being put in force
 	bool is_forgetting; // the client left by itself: no goodbye
 	int exit_code;
 	struct gw_stats stats;

@@ -193,7 +193,7 @@ static bool is_authorized_reply(
 		return true;
 	memcpy(key.addr, src->bytes, sizeof(key.addr));
 	acl_classify_burst(&policy->set, &key, &verdict, 1);
-	return acl_policy_settle(policy, &key, verdict, rte_rdtsc()) < ACL_VERDICT_UNREACHABLE;
+	return acl_policy_settle(policy, &key, verdict, dp_now()) < ACL_VERDICT_UNREACHABLE;
 }
 
 // What the host sends to a client: from the tunnel addresses, or an answer of a host that the

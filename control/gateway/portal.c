@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "control/base/clock.h"
 #include "control/base/log.h"
 #include "control/gateway/connection.h"
 #include "control/gateway/kernel.h"
@@ -43,8 +44,7 @@ static void handle_init(struct gw *gw, const struct gateway_init *init)
 {
 	relay_list(gw, NULL, 0, init->relays, init->n_relays);
 	tunnel_apply(gw, init);
-	if (access_retain(gw->access, gw_now_ns(), init->authorizations, init->n_authorizations)
-	    < 0)
+	if (access_retain(gw->access, init->authorizations, init->n_authorizations) < 0)
 		LOG(ERR, "access_retain: out of memory; the former authorizations stay in force");
 	portal_flush_held(gw);
 }
@@ -88,7 +88,7 @@ static void handle_create_authorization(struct gw *gw, const struct gateway_crea
 		return;
 	}
 	is_new = access_by_id(gw->access, &grant.client_id) == NULL;
-	client = access_authorize(gw->access, gw_now_ns(), &grant, &err);
+	client = access_authorize(gw->access, &grant, &err);
 	if (client == NULL) {
 		LOG(ERR, "create_authorization refused: %s", err.text);
 		gw->stats.portal_refused++;
@@ -120,7 +120,7 @@ static void handle_reject(struct gw *gw, const struct gateway_reject_access *m)
 {
 	char client_id[UUID_TEXT_SIZE], resource_id[UUID_TEXT_SIZE];
 
-	if (access_reject(gw->access, gw_now_ns(), &m->client_id, &m->resource_id)) {
+	if (access_reject(gw->access, &m->client_id, &m->resource_id)) {
 		LOG(INFO,
 		    "access rejected client=%s resource=%s",
 		    uuid_format(&m->client_id, client_id),
@@ -132,7 +132,7 @@ static void handle_resource_updated(struct gw *gw, const struct portal_resource 
 {
 	struct portal_error err;
 
-	if (access_resource_update(gw->access, gw_now_ns(), resource, &err) < 0) {
+	if (access_resource_update(gw->access, resource, &err) < 0) {
 		LOG(ERR, "%s; the former filters stay in force", err.text);
 		gw->stats.portal_refused++;
 	}
@@ -169,7 +169,7 @@ static void dispatch(struct gw *gw, const struct gateway_message *m)
 			gw, &m->candidates, m->type == GATEWAY_MESSAGE_INVALIDATE_ICE_CANDIDATES);
 		break;
 	case GATEWAY_MESSAGE_ACCESS_AUTHORIZATION_EXPIRY_UPDATED:
-		access_expiry_set(gw->access, gw_now_ns(), &m->expiry_updated);
+		access_expiry_set(gw->access, &m->expiry_updated);
 		break;
 	case GATEWAY_MESSAGE_RELAYS_PRESENCE:
 		relay_list(
@@ -200,6 +200,8 @@ void portal_message(struct gw *gw, const char *event, const json_t *payload)
 		gw->stats.portal_refused++;
 		return;
 	}
+	// The portal's times are the wall clock's as it is now.
+	access_clock_set(gw->access, clock_boot_ns(), (int64_t)clock_wall_ns());
 	dispatch(gw, &m);
 	gateway_message_fini(&m);
 }

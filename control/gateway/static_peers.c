@@ -77,7 +77,7 @@ static struct access_client *resource_authorize(
 	struct access_client *client = NULL;
 
 	if (resource.filters != NULL)
-		client = access_authorize(gw->access, gw_now_ns(), &grant, err);
+		client = access_authorize(gw->access, &grant, err);
 	free(resource.filters);
 	return client;
 }

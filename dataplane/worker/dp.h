@@ -5,9 +5,11 @@
 
 #include "acl/acl.h"
 #include "control/base/addr.h"
+#include "control/base/clock.h"
 #include "dataplane/worker/drops.h"
 #include "kni/fib.h"
 
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 
 #include <stdbool.h>
@@ -31,7 +33,7 @@
  * the gateway knows the client. WireGuard receiver indices of the client are slot << 8 | n.
  *
  * Thread-safety: every function is for the one control thread unless it says otherwise.
- * Time: TSC cycles (rte_rdtsc), because the workers read nothing else.
+ * Time: ticks of CLOCK_BOOTTIME at the TSC's rate (clock.h, control/base/clock.h): dp_now().
  */
 
 /** The UDP port of the official peers; configurable. */
@@ -53,6 +55,12 @@ enum dp_idle {
 	DP_IDLE_BUSY, // poll for ever
 	DP_IDLE_SLEEP, // sleep when nothing came, woken by rx interrupt, command or a short timer
 };
+
+/** @return the time as workers count it. Any thread. */
+static inline uint64_t dp_now(void)
+{
+	return clock_ticks(clock_boot_ns(), rte_get_tsc_hz());
+}
 
 struct dp_port_config {
 	const char *device; // DPDK device name after probing, e.g. "net_tap0" or "0000:01:00.0"

@@ -3,10 +3,12 @@
 
 #include "dataplane/worker/worker.h"
 
+#include "control/base/clock.h"
 #include "control/base/err.h"
 #include "control/base/log.h"
 #include "dataplane/port/port.h"
 #include "dataplane/stage/stage.h"
+#include "dataplane/worker/clock.h"
 #include "dataplane/worker/handoff.h"
 #include "dataplane/worker/idle.h"
 #include "dataplane/worker/session.h"
@@ -199,12 +201,14 @@ void worker_drain(struct worker *w)
 int worker_main(void *arg)
 {
 	struct worker *w = arg;
+	struct worker_clock clock;
 
+	worker_clock_init(&clock, w->tsc_hz, rte_rdtsc(), clock_boot_ns);
 	rte_rcu_qsbr_thread_online(w->rcu, w->index);
 	idle_start(w);
 	w->loops_to_housekeeping = WORKER_HOUSEKEEPING_LOOPS;
 	while (!atomic_load_explicit(&w->is_stopping, memory_order_relaxed)) {
-		bool is_idle = worker_run_once(w, rte_rdtsc()) == 0;
+		bool is_idle = worker_run_once(w, worker_clock_now(&clock, rte_rdtsc())) == 0;
 
 		if (--w->loops_to_housekeeping == 0)
 			worker_housekeep(w);
@@ -213,7 +217,7 @@ int worker_main(void *arg)
 		else
 			w->empty_loops = 0;
 	}
-	worker_load(w, rte_rdtsc());
+	worker_load(w, worker_clock_now(&clock, rte_rdtsc()));
 	worker_drain(w);
 	rte_rcu_qsbr_thread_offline(w->rcu, w->index);
 	return 0;
@@ -228,7 +232,7 @@ static int worker_memory_init(struct worker *w, const struct worker_config *conf
 		.nat_port_first = dp->nat_port_first,
 		.nat_port_last = dp->nat_port_last,
 		.tsc_hz = w->tsc_hz,
-		.now = rte_rdtsc(),
+		.now = clock_ticks(clock_boot_ns(), w->tsc_hz),
 		.socket_id = config->socket_id,
 		.share = config->share,
 		.worker = config->index,

@@ -280,7 +280,7 @@ struct bed *bed_create(void)
 
 	check(bed != NULL && sodium_init() >= 0, "bed");
 	bed->rng = 0x5a11;
-	bed->now = rte_rdtsc() + rte_get_tsc_hz();
+	bed->now = dp_now() + rte_get_tsc_hz();
 	bed->aead = aead_create(SOCKET_ID_ANY);
 	bed->acl = acl_registry_create(SOCKET_ID_ANY);
 	check(bed->aead != NULL && bed->acl != NULL, "aead_create");

@@ -193,7 +193,7 @@ static void open_one(struct connections *s, uint32_t number)
 	credentials(local_ufrag, local_pwd, 'g', number);
 	credentials(remote_ufrag, remote_pwd, 'c', number);
 	grant_make(&grant, &resource, number);
-	client = access_authorize(s->gw.access, gw_now_ns(), &grant, &err);
+	client = access_authorize(s->gw.access, &grant, &err);
 	check(client != NULL && client->slot == number, "access_authorize");
 	check(connection_upsert(client->user, &params) == 0, "connection_upsert");
 	c.base = c.addr;

@@ -155,6 +155,7 @@ static void table_line(const json_t *result)
 			"p99_ms",
 			"worst_ms",
 			"control_ms",
+			"slice_ms",
 			"updates_per_second",
 			"lost",
 			"timer_late_ms",

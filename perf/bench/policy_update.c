@@ -124,7 +124,7 @@ static void grant_add(struct update *u, uint32_t slot, uint8_t resource)
 
 	check(ip_addr_parse(&grant.ipv6, "fd00:2021:1111::1") == 0, "address");
 	memcpy(grant.ipv6.bytes + 12, &slot, sizeof(slot));
-	c = access_authorize(u->access, 0, &grant, &err);
+	c = access_authorize(u->access, &grant, &err);
 	check(c != NULL && c->slot == slot, "access_authorize");
 }
 
@@ -132,8 +132,8 @@ static void access_fill(struct update *u)
 {
 	struct access_config config = {
 		.max_clients = BED_CLIENTS,
+		.boot_ns = 1,
 		.unix_ns = INT64_C(1700000000) * 1000000000,
-		.tsc = rte_rdtsc(),
 		.tsc_hz = rte_get_tsc_hz(),
 		.callbacks = {on_added, on_policy, on_removed},
 		.ctx = u,
@@ -141,7 +141,7 @@ static void access_fill(struct update *u)
 	struct bed *bed = u->bed;
 
 	bed_policies_drop(bed);
-	u->access = access_create(&config, bed->acl, 1);
+	u->access = access_create(&config, bed->acl);
 	check(u->access != NULL, "access_create");
 	// Resource by resource, so that clients of a group find each other's sets.
 	for (uint8_t r = 0; r < BED_RESOURCES; r++)
@@ -206,7 +206,7 @@ static void message_handle(struct update *u, const char *json, size_t size)
 		.resource = &a->resource,
 		.expires_at = a->expires_at,
 	};
-	check(access_authorize(u->access, 1, &grant, &err) != NULL, "access_authorize");
+	check(access_authorize(u->access, &grant, &err) != NULL, "access_authorize");
 	gateway_message_fini(&m);
 	json_decref(payload);
 }
@@ -373,15 +373,28 @@ static struct portal_authorization *snapshot_make(int64_t expires_at)
 }
 
 struct snapshot_samples {
-	struct sample_set control, p50, p99, worst;
+	struct sample_set control, slice, p50, p99, worst;
 	uint64_t lost;
 };
+
+// As the gateway's loop does, but for what it does between two slices. @return the longest slice
+static uint64_t snapshot_reconcile(struct update *u)
+{
+	uint64_t t0 = rte_rdtsc(), t1, worst = 0;
+
+	while (access_reconcile(u->access, ACCESS_RECONCILE_BUDGET)) {
+		t1 = rte_rdtsc();
+		worst = RTE_MAX(worst, t1 - t0);
+		t0 = t1;
+	}
+	return worst;
+}
 
 static void snapshot_once(struct update *u, int64_t expires_at, struct snapshot_samples *s)
 {
 	struct portal_authorization *pairs = snapshot_make(expires_at);
 	unsigned lcore = rte_get_next_lcore(-1, 1, 0);
-	uint64_t t0, t1;
+	uint64_t t0, t1, slice;
 
 	u->fed = u->passed = 0;
 	u->n_pauses = 0;
@@ -390,8 +403,8 @@ static void snapshot_once(struct update *u, int64_t expires_at, struct snapshot_
 	atomic_store(&u->is_stopping, false);
 	check(rte_eal_remote_launch(traffic_main, u, lcore) == 0, "rte_eal_remote_launch");
 	t0 = rte_rdtsc();
-	check(access_retain(u->access, 1, pairs, BED_CLIENTS * BED_RESOURCES) == 0,
-	      "access_retain");
+	check(access_retain(u->access, pairs, BED_CLIENTS * BED_RESOURCES) == 0, "access_retain");
+	slice = snapshot_reconcile(u);
 	t1 = rte_rdtsc();
 	dp_reclaim(u->bed->dp);
 	atomic_store(&u->is_stopping, true);
@@ -403,6 +416,7 @@ static void snapshot_once(struct update *u, int64_t expires_at, struct snapshot_
 	if (u->n_pauses == 0)
 		return;
 	sample_add(&s->control, (double)(t1 - t0) * 1e3 / (double)rte_get_tsc_hz());
+	sample_add(&s->slice, (double)slice * 1e3 / (double)rte_get_tsc_hz());
 	sample_add(&s->p50, percentile(u->pause_ms, u->n_pauses, 0.5));
 	sample_add(&s->p99, percentile(u->pause_ms, u->n_pauses, 0.99));
 	sample_add(&s->worst, u->pause_ms[u->n_pauses - 1]);
@@ -418,6 +432,7 @@ static void snapshot_run(struct update *u, unsigned runs, struct results *r)
 		snapshot_once(u, INT64_C(2000000000) + run, &s);
 	result = result_add(r, "snapshot", "256", BED_CLIENTS, BED_FLOWS_PER_CLIENT);
 	result_samples(result, "control_ms", &s.control);
+	result_samples(result, "slice_ms", &s.slice);
 	result_samples(result, "p50_ms", &s.p50);
 	result_samples(result, "p99_ms", &s.p99);
 	result_samples(result, "worst_ms", &s.worst);

@@ -58,8 +58,8 @@ static int setup(void **state)
 	struct world *w = calloc(1, sizeof(*w));
 	struct access_config config = {
 		.max_clients = MAX_CLIENTS,
+		.boot_ns = START,
 		.unix_ns = UNIX_START * (int64_t)S,
-		.tsc = START,
 		.tsc_hz = HZ,
 		.callbacks =
 			{.on_added = on_added, .on_policy = on_policy, .on_removed = on_removed},
@@ -67,7 +67,7 @@ static int setup(void **state)
 	};
 
 	w->registry = acl_registry_create(-1);
-	w->access = access_create(&config, w->registry, START);
+	w->access = access_create(&config, w->registry);
 	*state = w;
 	return w->registry != NULL && w->access != NULL ? 0 : -1;
 }
@@ -153,24 +153,20 @@ static bool allows(struct world *w, unsigned client, const char *addr, uint16_t 
 	return verdict < p->n_resources && now < p->expires_tsc[verdict];
 }
 
-static struct access_client *authorize(
-	struct world *w,
-	unsigned client,
-	struct portal_resource *r,
-	int64_t expires_at,
-	uint64_t now)
+static struct access_client *
+authorize(struct world *w, unsigned client, struct portal_resource *r, int64_t expires_at)
 {
 	struct access_grant g = grant_of(client, r, expires_at);
 	struct portal_error err;
 
-	return access_authorize(w->access, now, &g, &err);
+	return access_authorize(w->access, &g, &err);
 }
 
 static bool reject(struct world *w, unsigned client, unsigned resource)
 {
 	struct uuid c = uuid_of(client), r = uuid_of(resource);
 
-	return access_reject(w->access, START, &c, &r);
+	return access_reject(w->access, &c, &r);
 }
 
 static void authorize_and_reject(void **state)
@@ -179,8 +175,8 @@ static void authorize_and_reject(void **state)
 	struct portal_resource a = cidr(1, "192.0.2.0/28", NULL, 0);
 	struct portal_resource b = cidr(2, "192.0.2.80/32", NULL, 0);
 
-	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER, START));
-	assert_non_null(authorize(w, 1, &b, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
+	assert_non_null(authorize(w, 1, &b, PORTAL_NEVER));
 	assert_int_equal(w->n_added, 1);
 	assert_true(allows(w, 1, "192.0.2.1", 80, START));
 	assert_true(allows(w, 1, "192.0.2.80", 80, START));
@@ -204,12 +200,12 @@ static void repeat_replaces_filters_and_expiry_not_network(void **state)
 	struct portal_filter f80 = tcp(80, 80), f443 = tcp(443, 443);
 	struct portal_resource r = cidr(1, "192.0.2.0/28", &f80, 1);
 
-	assert_non_null(authorize(w, 1, &r, UNIX_START + 100, START));
+	assert_non_null(authorize(w, 1, &r, UNIX_START + 100));
 	assert_true(allows(w, 1, "192.0.2.1", 80, START));
 	assert_false(allows(w, 1, "192.0.2.1", 80, START + 100 * S));
 
 	r = cidr(1, "198.51.100.0/28", &f443, 1);
-	assert_non_null(authorize(w, 1, &r, UNIX_START + 10, START));
+	assert_non_null(authorize(w, 1, &r, UNIX_START + 10));
 	assert_false(allows(w, 1, "198.51.100.1", 443, START));
 	assert_true(allows(w, 1, "192.0.2.1", 443, START));
 	assert_false(allows(w, 1, "192.0.2.1", 80, START));
@@ -223,8 +219,8 @@ static void expiry(void **state)
 	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
 	struct portal_resource b = cidr(2, "192.0.2.2/32", NULL, 0);
 
-	assert_non_null(authorize(w, 1, &a, UNIX_START + 5, START));
-	assert_non_null(authorize(w, 1, &b, UNIX_START + 9, START));
+	assert_non_null(authorize(w, 1, &a, UNIX_START + 5));
+	assert_non_null(authorize(w, 1, &b, UNIX_START + 9));
 	// To the second, without waiting for any sweep.
 	assert_true(allows(w, 1, "192.0.2.1", 80, START + 5 * S - 1));
 	assert_false(allows(w, 1, "192.0.2.1", 80, START + 5 * S));
@@ -243,16 +239,16 @@ static void expiry_in_the_past_and_far_away(void **state)
 	struct world *w = *state;
 	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
 
-	assert_non_null(authorize(w, 1, &a, 0, START));
+	assert_non_null(authorize(w, 1, &a, 0));
 	assert_false(allows(w, 1, "192.0.2.1", 80, START));
 	access_handle_timeout(w->access, START + 1);
 	assert_int_equal(access_count(w->access), 0);
 
-	assert_non_null(authorize(w, 1, &a, INT64_MIN, START));
+	assert_non_null(authorize(w, 1, &a, INT64_MIN));
 	access_handle_timeout(w->access, START + 1);
 	assert_int_equal(access_count(w->access), 0);
 
-	assert_non_null(authorize(w, 1, &a, INT64_MAX - 1, START));
+	assert_non_null(authorize(w, 1, &a, INT64_MAX - 1));
 	assert_true(allows(w, 1, "192.0.2.1", 80, START + 1000000 * S));
 }
 
@@ -263,12 +259,12 @@ static void one_of_two_equal_resources_is_enough(void **state)
 	struct portal_resource b = cidr(2, "192.0.2.0/28", NULL, 0);
 
 	// Whichever comes first.
-	assert_non_null(authorize(w, 1, &a, UNIX_START + 50, START));
-	assert_non_null(authorize(w, 1, &b, UNIX_START + 5, START));
+	assert_non_null(authorize(w, 1, &a, UNIX_START + 50));
+	assert_non_null(authorize(w, 1, &b, UNIX_START + 5));
 	access_handle_timeout(w->access, START + 5 * S);
 	assert_true(allows(w, 1, "192.0.2.1", 80, START + 6 * S));
-	assert_non_null(authorize(w, 1, &b, UNIX_START + 50, START));
-	assert_non_null(authorize(w, 1, &a, UNIX_START + 5, START));
+	assert_non_null(authorize(w, 1, &b, UNIX_START + 50));
+	assert_non_null(authorize(w, 1, &a, UNIX_START + 5));
 	access_handle_timeout(w->access, START + 5 * S);
 	assert_true(allows(w, 1, "192.0.2.1", 80, START + 6 * S));
 	assert_true(reject(w, 1, 2));
@@ -282,10 +278,10 @@ static void resource_update_touches_filters_only(void **state)
 	struct portal_resource r = cidr(1, "192.0.2.0/28", NULL, 0);
 	struct portal_error err;
 
-	assert_non_null(authorize(w, 1, &r, PORTAL_NEVER, START));
-	assert_non_null(authorize(w, 2, &r, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, 1, &r, PORTAL_NEVER));
+	assert_non_null(authorize(w, 2, &r, PORTAL_NEVER));
 	r = cidr(1, "198.51.100.0/28", &f80, 1);
-	assert_int_equal(access_resource_update(w->access, START, &r, &err), 0);
+	assert_int_equal(access_resource_update(w->access, &r, &err), 0);
 	for (unsigned client = 1; client <= 2; client++) {
 		assert_true(allows(w, client, "192.0.2.1", 80, START));
 		assert_false(allows(w, client, "192.0.2.1", 81, START));
@@ -294,7 +290,7 @@ static void resource_update_touches_filters_only(void **state)
 	// A change of type is ignored.
 	r.type = PORTAL_RESOURCE_INTERNET;
 	r.n_filters = 0;
-	assert_int_equal(access_resource_update(w->access, START, &r, &err), 0);
+	assert_int_equal(access_resource_update(w->access, &r, &err), 0);
 	assert_false(allows(w, 1, "192.0.2.1", 81, START));
 }
 
@@ -308,19 +304,26 @@ static void failed_change_leaves_the_former_state(void **state)
 
 	for (unsigned i = 0; i <= ACL_FILTERS_MAX; i++)
 		many[i] = tcp((uint16_t)(2 * i + 1), (uint16_t)(2 * i + 1));
-	assert_non_null(authorize(w, 1, &r, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, 1, &r, PORTAL_NEVER));
 	policies = w->n_policies;
 	r.filters = many;
 	r.n_filters = ACL_FILTERS_MAX + 1;
-	assert_null(authorize(w, 1, &r, UNIX_START + 1, START));
+	assert_null(authorize(w, 1, &r, UNIX_START + 1));
 	assert_int_equal(errno, E2BIG);
-	assert_int_not_equal(access_resource_update(w->access, START, &r, &err), 0);
+	assert_int_not_equal(access_resource_update(w->access, &r, &err), 0);
 	assert_int_equal(w->n_policies, policies);
 	assert_true(allows(w, 1, "192.0.2.1", 9999, START + 2 * S));
 	// A client that would be new leaves no trace.
-	assert_null(authorize(w, 2, &r, PORTAL_NEVER, START));
+	assert_null(authorize(w, 2, &r, PORTAL_NEVER));
 	assert_int_equal(access_count(w->access), 1);
 	assert_int_equal(w->n_added, 1);
+}
+
+static void retain_all(struct world *w, const struct portal_authorization *list, size_t n)
+{
+	assert_int_equal(access_retain(w->access, list, n), 0);
+	while (access_reconcile(w->access, 1))
+		;
 }
 
 static void retain(void **state)
@@ -334,16 +337,202 @@ static void retain(void **state)
 		{uuid_of(1), uuid_of(9), PORTAL_NEVER}, // likewise
 	};
 
-	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER, START));
-	assert_non_null(authorize(w, 1, &b, PORTAL_NEVER, START));
-	assert_non_null(authorize(w, 2, &a, PORTAL_NEVER, START));
-	assert_int_equal(access_retain(w->access, START, list, COUNT_OF(list)), 0);
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
+	assert_non_null(authorize(w, 1, &b, PORTAL_NEVER));
+	assert_non_null(authorize(w, 2, &a, PORTAL_NEVER));
+	retain_all(w, list, COUNT_OF(list));
 	assert_false(allows(w, 1, "192.0.2.1", 80, START));
 	assert_true(allows(w, 1, "192.0.2.2", 80, START + 29 * S));
 	assert_false(allows(w, 1, "192.0.2.2", 80, START + 30 * S));
 	assert_int_equal(access_count(w->access), 1); // client 2 is not listed at all
-	assert_int_equal(access_retain(w->access, START, NULL, 0), 0);
+	retain_all(w, NULL, 0);
 	assert_int_equal(access_count(w->access), 0);
+}
+
+static bool reconcile(struct world *w, unsigned budget)
+{
+	return access_reconcile(w->access, budget);
+}
+
+// While a list is being worked on, what is said later holds.
+static void later_messages_win_over_a_list(void **state)
+{
+	struct world *w = *state;
+	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
+	struct portal_resource b = cidr(2, "192.0.2.2/32", NULL, 0);
+	struct portal_resource c = cidr(3, "192.0.2.3/32", NULL, 0);
+	struct portal_authorization list[] = {
+		{uuid_of(1), uuid_of(1), UNIX_START + 100},
+		{uuid_of(1), uuid_of(3), UNIX_START + 100},
+		{uuid_of(2), uuid_of(1), UNIX_START + 100},
+	};
+	struct portal_authorization later = {uuid_of(1), uuid_of(1), UNIX_START + 50};
+
+	// The message comes before the first slice, and between any two.
+	for (unsigned slices = 0; slices < 8; slices++) {
+		assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
+		assert_non_null(authorize(w, 1, &c, PORTAL_NEVER));
+		assert_non_null(authorize(w, 2, &a, PORTAL_NEVER));
+		assert_int_equal(access_retain(w->access, list, COUNT_OF(list)), 0);
+		for (unsigned i = 0; i < slices; i++)
+			assert_true(reconcile(w, 1));
+		assert_non_null(authorize(w, 1, &b, UNIX_START + 70)); // is not in the list
+		assert_non_null(authorize(w, 3, &b, PORTAL_NEVER)); // nor is the client
+		assert_true(access_expiry_set(w->access, &later));
+		assert_true(reject(w, 2, 1)); // is in the list
+		while (reconcile(w, 1))
+			;
+		assert_true(allows(w, 1, "192.0.2.2", 80, START + 69 * S));
+		assert_true(allows(w, 3, "192.0.2.2", 80, START));
+		assert_true(allows(w, 1, "192.0.2.1", 80, START + 50 * S - 1));
+		assert_false(allows(w, 1, "192.0.2.1", 80, START + 50 * S));
+		assert_true(allows(w, 1, "192.0.2.3", 80, START + 99 * S));
+		assert_false(allows(w, 1, "192.0.2.3", 80, START + 100 * S));
+		assert_int_equal(access_deadline(w->access), START + 50 * S);
+		assert_int_equal(access_count(w->access), 2);
+		retain_all(w, NULL, 0);
+		assert_int_equal(access_count(w->access), 0);
+	}
+}
+
+static void a_list_takes_away_before_it_extends(void **state)
+{
+	struct world *w = *state;
+	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
+	struct portal_resource b = cidr(2, "192.0.2.2/32", NULL, 0);
+	struct portal_authorization list[] = {
+		{uuid_of(1), uuid_of(1), UNIX_START + 100}, // longer
+		{uuid_of(2), uuid_of(1), UNIX_START + 5}, // shorter
+		{uuid_of(3), uuid_of(1), UNIX_START + 10}, // loses another
+	};
+
+	assert_non_null(authorize(w, 1, &a, UNIX_START + 10));
+	assert_non_null(authorize(w, 2, &a, UNIX_START + 10));
+	assert_non_null(authorize(w, 3, &a, UNIX_START + 10));
+	assert_non_null(authorize(w, 3, &b, UNIX_START + 10));
+	assert_non_null(authorize(w, 4, &a, UNIX_START + 10)); // is not listed
+	assert_int_equal(access_retain(w->access, list, COUNT_OF(list)), 0);
+	while (access_count(w->access) == 4)
+		assert_true(reconcile(w, 1));
+	assert_false(allows(w, 2, "192.0.2.1", 80, START + 5 * S));
+	assert_false(allows(w, 3, "192.0.2.2", 80, START));
+	assert_false(allows(w, 1, "192.0.2.1", 80, START + 10 * S)); // not yet
+	while (reconcile(w, 1))
+		;
+	assert_true(allows(w, 1, "192.0.2.1", 80, START + 99 * S));
+}
+
+static void a_later_list_replaces_one_that_is_not_done(void **state)
+{
+	struct world *w = *state;
+	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
+	struct portal_authorization second = {uuid_of(1), uuid_of(1), UNIX_START + 30};
+
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
+	assert_int_equal(access_retain(w->access, NULL, 0), 0); // would remove the client
+	retain_all(w, &second, 1);
+	assert_true(allows(w, 1, "192.0.2.1", 80, START + 29 * S));
+	assert_int_equal(access_deadline(w->access), START + 30 * S);
+	assert_int_equal(w->n_removed, 0);
+}
+
+// What runs out while the list is being read may be in it for longer.
+static void a_list_comes_before_the_timeout(void **state)
+{
+	struct world *w = *state;
+	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
+	struct portal_authorization list[] = {
+		{uuid_of(1), uuid_of(1), UNIX_START + 30},
+		{uuid_of(2), uuid_of(1), UNIX_START + 5},
+	};
+
+	for (unsigned slices = 0; slices < 4; slices++) {
+		assert_non_null(authorize(w, 1, &a, UNIX_START + 5));
+		assert_non_null(authorize(w, 2, &a, UNIX_START + 5));
+		assert_int_equal(access_retain(w->access, list, COUNT_OF(list)), 0);
+		for (unsigned i = 0; i < slices; i++)
+			assert_true(reconcile(w, 1));
+		access_handle_timeout(w->access, START + 6 * S);
+		while (reconcile(w, 1))
+			;
+		access_handle_timeout(w->access, START + 6 * S);
+		assert_true(allows(w, 1, "192.0.2.1", 80, START + 29 * S));
+		assert_int_equal(access_count(w->access), 1);
+		retain_all(w, NULL, 0);
+	}
+}
+
+static const struct acl_set *set_of(const struct world *w, unsigned client)
+{
+	struct uuid id = uuid_of(client);
+
+	return w->policy[access_by_id(w->access, &id)->slot]->set;
+}
+
+// Expiries are the client's, rules are the set's: only new rules make a new set, and only a change
+// makes a policy.
+static void expiries_keep_the_set(void **state)
+{
+	struct world *w = *state;
+	struct portal_filter f80 = tcp(80, 80);
+	struct portal_resource a = cidr(2, "192.0.2.1/32", &f80, 1);
+	struct portal_resource b = cidr(1, "192.0.2.2/32", &f80, 1);
+	struct portal_authorization list[] = {
+		{uuid_of(1), uuid_of(1), UNIX_START + 30},
+		{uuid_of(1), uuid_of(2), UNIX_START + 40},
+	};
+	const struct acl_set *set;
+	struct portal_error err;
+	unsigned n_policies;
+
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
+	assert_non_null(authorize(w, 1, &b, PORTAL_NEVER));
+	set = set_of(w, 1);
+	assert_non_null(authorize(w, 1, &a, UNIX_START + 5));
+	assert_ptr_equal(set_of(w, 1), set);
+	assert_false(allows(w, 1, "192.0.2.1", 80, START + 5 * S));
+	assert_true(allows(w, 1, "192.0.2.2", 80, START + 5 * S));
+	retain_all(w, list, COUNT_OF(list));
+	assert_ptr_equal(set_of(w, 1), set);
+	assert_false(allows(w, 1, "192.0.2.2", 80, START + 30 * S));
+	assert_true(allows(w, 1, "192.0.2.1", 80, START + 39 * S));
+	assert_int_equal(acl_registry_size(w->registry), 1);
+	n_policies = w->n_policies;
+	retain_all(w, list, COUNT_OF(list));
+	assert_int_equal(access_resource_update(w->access, &a, &err), 0);
+	assert_int_equal(w->n_policies, n_policies);
+}
+
+// An hour forth and back: what was authorized before keeps its end, what comes after is measured anew.
+static void wall_clock_steps(void **state)
+{
+	struct world *w = *state;
+	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
+	struct portal_resource b = cidr(2, "192.0.2.2/32", NULL, 0);
+	static const int64_t steps_s[] = {3600, -3600};
+
+	for (unsigned i = 0; i < COUNT_OF(steps_s); i++) {
+		int64_t wall_s = UNIX_START + 10 + steps_s[i];
+		struct portal_authorization pair = {uuid_of(1), uuid_of(2), wall_s + 60};
+
+		access_clock_set(w->access, START, UNIX_START * (int64_t)S);
+		assert_non_null(authorize(w, 1, &a, UNIX_START + 30));
+		access_clock_set(w->access, START + 10 * S, wall_s * (int64_t)S);
+		access_handle_timeout(w->access, START + 30 * S - 1);
+		assert_int_equal(access_deadline(w->access), START + 30 * S);
+		assert_true(allows(w, 1, "192.0.2.1", 80, START + 30 * S - 1));
+		assert_false(allows(w, 1, "192.0.2.1", 80, START + 30 * S));
+
+		assert_non_null(authorize(w, 1, &b, wall_s + 40));
+		assert_true(allows(w, 1, "192.0.2.2", 80, START + 50 * S - 1));
+		assert_false(allows(w, 1, "192.0.2.2", 80, START + 50 * S));
+		assert_true(access_expiry_set(w->access, &pair));
+		assert_false(allows(w, 1, "192.0.2.1", 80, START + 30 * S)); // still
+		access_handle_timeout(w->access, START + 30 * S);
+		assert_int_equal(access_deadline(w->access), START + 70 * S);
+		access_handle_timeout(w->access, START + 70 * S);
+		assert_int_equal(access_count(w->access), 0);
+	}
 }
 
 static void new_tunnel_address_drops_everything(void **state)
@@ -355,9 +544,9 @@ static void new_tunnel_address_drops_everything(void **state)
 	struct ip_addr old = g.ipv4, fresh = addr_of("100.64.9.9");
 	struct portal_error err;
 
-	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
 	g.ipv4 = fresh;
-	assert_non_null(access_authorize(w->access, START, &g, &err));
+	assert_non_null(access_authorize(w->access, &g, &err));
 	assert_int_equal(w->n_removed, 1);
 	assert_false(allows(w, 1, "192.0.2.1", 80, START));
 	assert_true(allows(w, 1, "192.0.2.2", 80, START));
@@ -374,9 +563,9 @@ static void address_belongs_to_the_last_that_claims_it(void **state)
 	struct portal_error err;
 	struct uuid id = uuid_of(2);
 
-	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, 1, &a, PORTAL_NEVER));
 	shared = g.ipv4 = grant_of(1, &a, 0).ipv4;
-	assert_non_null(access_authorize(w->access, START, &g, &err));
+	assert_non_null(access_authorize(w->access, &g, &err));
 	assert_ptr_equal(access_by_addr(w->access, &shared), access_by_id(w->access, &id));
 	assert_true(reject(w, 1, 1)); // the former owner leaves without taking the entry along
 	assert_ptr_equal(access_by_addr(w->access, &shared), access_by_id(w->access, &id));
@@ -390,11 +579,11 @@ static void slots_run_out_and_come_back(void **state)
 	struct portal_resource a = cidr(1, "192.0.2.1/32", NULL, 0);
 
 	for (unsigned i = 1; i <= MAX_CLIENTS; i++)
-		assert_non_null(authorize(w, i, &a, PORTAL_NEVER, START));
-	assert_null(authorize(w, MAX_CLIENTS + 1, &a, PORTAL_NEVER, START));
+		assert_non_null(authorize(w, i, &a, PORTAL_NEVER));
+	assert_null(authorize(w, MAX_CLIENTS + 1, &a, PORTAL_NEVER));
 	assert_int_equal(errno, ENOSPC);
 	assert_true(reject(w, 2, 1));
-	assert_non_null(authorize(w, MAX_CLIENTS + 1, &a, PORTAL_NEVER, START));
+	assert_non_null(authorize(w, MAX_CLIENTS + 1, &a, PORTAL_NEVER));
 	assert_true(allows(w, MAX_CLIENTS + 1, "192.0.2.1", 80, START));
 }
 
@@ -412,10 +601,10 @@ static void retain_leaves_static(void **state)
 
 		grant.is_static = true;
 		grant.ipv6 = (struct ip_addr){0};
-		assert_non_null(access_authorize(w->access, START, &grant, &err));
+		assert_non_null(access_authorize(w->access, &grant, &err));
 	}
 	assert_null(access_by_addr(w->access, &(struct ip_addr){0}));
-	assert_int_equal(access_retain(w->access, START, NULL, 0), 0);
+	retain_all(w, NULL, 0);
 	assert_int_equal(access_count(w->access), 2);
 	assert_true(allows(w, 1, "192.0.2.80", 80, START));
 	access_forget(w->access, access_by_slot(w->access, 0));
@@ -434,6 +623,12 @@ int main(void)
 		TEST(failed_change_leaves_the_former_state),
 		TEST(retain),
 		TEST(retain_leaves_static),
+		TEST(later_messages_win_over_a_list),
+		TEST(a_list_takes_away_before_it_extends),
+		TEST(a_later_list_replaces_one_that_is_not_done),
+		TEST(a_list_comes_before_the_timeout),
+		TEST(expiries_keep_the_set),
+		TEST(wall_clock_steps),
 		TEST(new_tunnel_address_drops_everything),
 		TEST(address_belongs_to_the_last_that_claims_it),
 		TEST(slots_run_out_and_come_back),

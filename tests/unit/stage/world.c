@@ -153,7 +153,7 @@ int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool 
 	assert_non_null(wd->w);
 	for (int i = 0; i < 2; i++)
 		dp_port_mac(wd->dp, (size_t)i, wd->mac[i]);
-	wd->now = rte_rdtsc() + rte_get_tsc_hz();
+	wd->now = dp_now() + rte_get_tsc_hz();
 	wd->acl = acl_registry_create(SOCKET_ID_ANY);
 	assert_non_null(wd->acl);
 	world_fib_set(wd, NULL, false);
