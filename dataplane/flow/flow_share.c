@@ -27,9 +27,9 @@ bool flow_share_is_claimed(const struct flow_outside *key)
 		&& key->proto != IPPROTO_ICMPV6;
 }
 
-// A place and a tag that is never 0. Two pairs with one place: the later one is refused.
+// A bucket and a tag that is never 0.
 static uint64_t
-claim_of(const struct flow_share *share, const struct flow_outside *key, unsigned *place)
+claim_of(struct flow_share *share, const struct flow_outside *key, _Atomic uint64_t **bucket)
 {
 	uint64_t lan[2], remote[2], hash;
 
@@ -40,30 +40,67 @@ claim_of(const struct flow_share *share, const struct flow_outside *key, unsigne
 	hash = flow_fold(
 		hash ^ share->secrets[0],
 		(key->family | (uint64_t)key->proto << 8) ^ share->secrets[2]);
-	*place = hash % FLOW_CLAIMS;
+	*bucket = share->claims[hash % FLOW_CLAIM_BUCKETS];
 	return (hash | 1ull << 63) & ~0xffull;
+}
+
+// @return the word of @p bucket that has @p tag and is not @p but, or NULL
+static _Atomic uint64_t *
+claim_find(_Atomic uint64_t *bucket, uint64_t tag, const _Atomic uint64_t *but)
+{
+	for (unsigned i = 0; i < FLOW_CLAIM_WAYS; i++)
+		if (&bucket[i] != but && (atomic_load(&bucket[i]) & ~0xffull) == tag)
+			return &bucket[i];
+	return NULL;
+}
+
+static _Atomic uint64_t *claim_insert(_Atomic uint64_t *bucket, uint64_t mine)
+{
+	for (unsigned i = 0; i < FLOW_CLAIM_WAYS; i++) {
+		uint64_t free = 0;
+
+		if (atomic_compare_exchange_strong(&bucket[i], &free, mine))
+			return &bucket[i];
+	}
+	return NULL;
 }
 
 bool flow_share_claim(struct flow_share *share, const struct flow_outside *key, unsigned worker)
 {
-	unsigned place;
-	uint64_t mine = claim_of(share, key, &place) | (worker + 1), found = 0;
+	_Atomic uint64_t *bucket, *word;
+	uint64_t tag = claim_of(share, key, &bucket), mine = tag | (worker + 1);
 
-	return atomic_compare_exchange_strong(&share->claims[place], &found, mine) || found == mine;
+	word = claim_find(bucket, tag, NULL);
+	if (word != NULL)
+		return atomic_load(word) == mine;
+	word = claim_insert(bucket, mine);
+	if (word == NULL)
+		return false;
+	// Two workers that claim a pair at once may both get here, in different words, and at least one
+	// of them sees the other's: all of this is in one order. Who does, gives way.
+	if (claim_find(bucket, tag, word) == NULL)
+		return true;
+	atomic_store(word, 0);
+	return false;
 }
 
 void flow_share_release(struct flow_share *share, const struct flow_outside *key, unsigned worker)
 {
-	unsigned place;
-	uint64_t mine = claim_of(share, key, &place) | (worker + 1);
+	_Atomic uint64_t *bucket;
+	uint64_t mine = claim_of(share, key, &bucket) | (worker + 1);
 
-	atomic_compare_exchange_strong(&share->claims[place], &mine, 0);
+	for (unsigned i = 0; i < FLOW_CLAIM_WAYS; i++) {
+		uint64_t found = mine;
+
+		if (atomic_compare_exchange_strong(&bucket[i], &found, 0))
+			return;
+	}
 }
 
-unsigned flow_share_owner(const struct flow_share *share, const struct flow_outside *key)
+unsigned flow_share_owner(struct flow_share *share, const struct flow_outside *key)
 {
+	_Atomic uint64_t *bucket, *word;
 	uint64_t found, tag;
-	unsigned place;
 
 	if (key->kind != FLOW_KIND_OTHER)
 		return rss_worker(
@@ -73,7 +110,9 @@ unsigned flow_share_owner(const struct flow_share *share, const struct flow_outs
 			key->nat_port);
 	if (!flow_share_is_claimed(key))
 		return FLOW_SHARE_NOBODY;
-	tag = claim_of(share, key, &place);
-	found = atomic_load_explicit(&share->claims[place], memory_order_relaxed);
+	tag = claim_of(share, key, &bucket);
+	word = claim_find(bucket, tag, NULL);
+	// Given up since, and perhaps another's: then nobody's or theirs, in whatever order it happened.
+	found = word != NULL ? atomic_load(word) : 0;
 	return (found & ~0xffull) == tag ? (unsigned)(found & 0xff) - 1 : FLOW_SHARE_NOBODY;
 }

@@ -24,21 +24,23 @@
  */
 
 enum {
-	FLOW_CLAIMS = 1 << 14,
+	FLOW_CLAIM_WAYS = 8, // a cache line
+	FLOW_CLAIM_BUCKETS = 1 << 11, // full with 8 of some 16,000 pairs: the ninth is refused
 	FLOW_SHARE_NOBODY = 0xff,
 };
 
 struct flow_share {
 	const struct rss *rss;
 	uint64_t secrets[4]; // random
-	_Atomic uint64_t claims[FLOW_CLAIMS]; // tag << 8 | worker + 1; 0: free
+	// tag << 8 | worker + 1; 0: free
+	_Atomic uint64_t claims[FLOW_CLAIM_BUCKETS][FLOW_CLAIM_WAYS] __rte_cache_aligned;
 };
 
 /** @return zeroed but for its arguments, or NULL; free with rte_free(). */
 struct flow_share *flow_share_create(const struct rss *rss, const uint64_t secrets[4]);
 
 /** @return the worker in whose table @p key is if anywhere, or FLOW_SHARE_NOBODY. */
-unsigned flow_share_owner(const struct flow_share *share, const struct flow_outside *key);
+unsigned flow_share_owner(struct flow_share *share, const struct flow_outside *key);
 
 /** @return whether @p worker holds the pair of addresses now; false: another one does. */
 bool flow_share_claim(struct flow_share *share, const struct flow_outside *key, unsigned worker);

@@ -129,7 +129,7 @@ struct worker {
 	uint32_t max_clients;
 	unsigned index; // our number, and that of our queues and our RCU thread
 	unsigned n_workers;
-	const struct flow_share *share; // NULL: we are alone
+	struct flow_share *share; // NULL: we are alone
 	rte_be16_t udp_port;
 	uint16_t nat_port_first, nat_port_last; // host order
 	enum dp_idle idle;

@@ -168,23 +168,32 @@ def memif(d, side, role):
 class Wires:
     """The devices between generator and gateway, by side (0: WAN, 1: LAN)."""
 
-    def __init__(self, generator, gateway):
+    def __init__(self, generator, gateway, gateway_is_first=False):
         self.generator, self.gateway = generator, gateway
+        self.gateway_is_first = gateway_is_first
 
 
 def memif_wires(d):
     return Wires([memif(d, i, "server") for i in (0, 1)], [memif(d, i, "client") for i in (0, 1)])
 
 
+def virtio(d, side, queues):
+    return f"net_virtio_user{side},path={d}/vhost{side}.sock,queues={queues},queue_size=1024"
+
+
+def vhost(d, side, queues):
+    return f"net_vhost{side},iface={d}/vhost{side}.sock,queues={queues}"
+
+
+def virtio_wires(d, queues):
+    """The gateway in a virtual machine, as it were: vhost-user is the other side."""
+    return Wires([vhost(d, i, queues) for i in (0, 1)], [virtio(d, i, queues) for i in (0, 1)])
+
+
 def vhost_wires(d, queues):
-    """Both drivers on the gateway: virtio-user towards the WAN, vhost-user towards the LAN."""
-    def virtio(i):
-        return f"net_virtio_user{i},path={d}/vhost{i}.sock,queues={queues},queue_size=1024"
-
-    def vhost(i):
-        return f"net_vhost{i},iface={d}/vhost{i}.sock,queues={queues}"
-
-    return Wires([vhost(0), virtio(1)], [virtio(0), vhost(1)])
+    """The gateway is what virtual machines are plugged into. virtio-user connects while it is
+    probed, so who serves comes first."""
+    return Wires([virtio(d, i, queues) for i in (0, 1)], [vhost(d, i, queues) for i in (0, 1)], True)
 
 
 GATEWAY_YAML = """\
@@ -213,7 +222,7 @@ ONE_WORKER = "{control: 0, worker: 1}"
 
 
 @contextlib.contextmanager
-def gateway(d, wires, idle, flows, cores=ONE_WORKER):
+def gateway(d, wires, idle, flows, cores):
     """The real gateway with the peers of @p d. Yields the process."""
     text = GATEWAY_YAML.format(wan=wires.gateway[0], lan=wires.gateway[1], idle=idle, cores=cores,
                                flows=max(65536, 2 * flows))
@@ -287,6 +296,19 @@ class Generator:
         if not rows[-1]["ok"]:
             raise RuntimeError("loadgen:\n" + self.log.read_text()[-2000:])
         return rows[:-1]
+
+
+@contextlib.contextmanager
+def generator_and_gateway(d, wires, clients, flows, *options, idle="busy", cores=ONE_WORKER):
+    """Both, in the order that the wires want. Yields the generator and the gateway's process."""
+    words = ["--clients", clients, "--flows", flows, *options]
+    with contextlib.ExitStack() as stack:
+        if wires.gateway_is_first:
+            sut = stack.enter_context(gateway(d, wires, idle, clients * flows, cores))
+        lg = stack.enter_context(Generator(d, wires.generator, *words))
+        if not wires.gateway_is_first:
+            sut = stack.enter_context(gateway(d, wires, idle, clients * flows, cores))
+        yield lg, sut
 
 
 def spread(values):

@@ -59,7 +59,12 @@ struct fleet {
 
 static struct fleet *fleet_create(void)
 {
-	static const uint64_t secrets[4] = {1, 0x123456789, 3, 0xfedcba987654321};
+	static const uint64_t secrets[4] = {
+		0x8f2c51d3a07b6e95,
+		0x3b94e06d72fa18c7,
+		0xd61f7a4c2be50389,
+		0x52c8b3096ed4f17b,
+	};
 	struct fleet *f = calloc(1, sizeof(*f));
 	struct flow_table_config config = {
 		.max_flows = 4096,
@@ -182,6 +187,39 @@ static void pairs_are_claimed(void **)
 	fleet_destroy(fleet);
 }
 
+// As many pairs as a busy gateway has: none is refused because of another one.
+static void many_pairs_are_claimed(void **)
+{
+	enum {
+		PAIRS = 1500
+	};
+	struct fleet *fleet = fleet_create();
+	static struct flow_outside keys[PAIRS];
+
+	for (unsigned i = 0; i < PAIRS; i++) {
+		keys[i] = (struct flow_outside){
+			.family = IP_FAMILY_V4,
+			.kind = FLOW_KIND_OTHER,
+			.proto = IPPROTO_GRE,
+			.lan = {192, 0, 2, 1},
+			.remote = {10, 0, (uint8_t)(i >> 8), (uint8_t)i},
+		};
+		assert_true(flow_share_claim(fleet->share, &keys[i], i % WORKERS));
+	}
+	for (unsigned i = 0; i < PAIRS; i++) {
+		assert_int_equal(flow_share_owner(fleet->share, &keys[i]), i % WORKERS);
+		assert_true(flow_share_claim(fleet->share, &keys[i], i % WORKERS));
+		assert_false(flow_share_claim(fleet->share, &keys[i], (i + 1) % WORKERS));
+		flow_share_release(fleet->share, &keys[i], (i + 1) % WORKERS);
+		assert_int_equal(flow_share_owner(fleet->share, &keys[i]), i % WORKERS);
+	}
+	for (unsigned i = 0; i < PAIRS; i++) {
+		flow_share_release(fleet->share, &keys[i], i % WORKERS);
+		assert_int_equal(flow_share_owner(fleet->share, &keys[i]), FLOW_SHARE_NOBODY);
+	}
+	fleet_destroy(fleet);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -189,6 +227,7 @@ int main(void)
 		cmocka_unit_test(replies_hash_to_their_flow),
 		cmocka_unit_test(ports_run_out_per_worker),
 		cmocka_unit_test(pairs_are_claimed),
+		cmocka_unit_test(many_pairs_are_claimed),
 	};
 
 	return cmocka_run_group_tests(tests, unit_eal_init, unit_eal_fini);
