@@ -1180,8 +1180,11 @@ def sigterm(w, _):
 def main():
     report = Report()
     w = Lab()
-    patterns = sys.argv[1:] or ["."]
+    is_ended_by_failure = "-x" in sys.argv
+    patterns = [a for a in sys.argv[1:] if a != "-x"] or ["."]
     for name, function, version in TESTS:
+        if report.failed and is_ended_by_failure:
+            break
         if not any(re.search(p, name) for p in patterns):
             continue
         with report.group(name) as notes:
