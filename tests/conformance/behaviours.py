@@ -251,7 +251,8 @@ def fragment4(w, _):
 def fragment6(w, _):
     c = w.new(resource(NET[6]))
     body = packets.udp_header(c.ipv6, HOST[6], 4000, 80, w.payload())
-    w.silent(c, packets.fragment6(c.ipv6, HOST[6], packets.UDP, body, offset=8), counter="ip_fragment")
+    for offset, more in ((8, False), (0, True), (8, True)):
+        w.silent(c, packets.fragment6(c.ipv6, HOST[6], packets.UDP, body, offset=offset, more=more), counter="ip_fragment")
     w.forwarded(c, packets.fragment6(c.ipv6, HOST[6], packets.UDP, body))
 
 
@@ -298,9 +299,13 @@ def hairpin(w, v):
 @test(9, "padding beyond the IP length is trimmed")
 def padding(w, v):
     c = w.new(resource(NET[v]))
-    for size in (20, 23, 31):
+    keep, frames = w.lan.keep, []
+    w.lan.keep = lambda f: keep(f) and (frames.append(f) or True)
+    for size in (20, 23, 31, 200):
         p = udp(c, HOST[v], payload=w.payload(size))
         w.forwarded(c, p + bytes(-len(p) % 16 + 16), send=c.tunnel.send_inner)
+        assert len(frames[-1]) == 14 + len(p), f"a frame of {len(frames[-1])} bytes for {len(p)}"
+    w.lan.keep = keep
 
 
 # The gateway's own address.
@@ -715,12 +720,15 @@ def error_arrives(w, c, p, error):
 
 @test(51, "port unreachable from a real host: from it, quoting the client's own packet")
 def port_unreachable(w, v):
-    c = w.new(resource(NET[v], ("udp", 80, 80)))
-    p = udp(c, HOST[v])
-    seen = w.forwarded(c, p)
-    got = error_arrives(w, c, p, lan_error(w, seen, *((3, 3) if v == 4 else (1, 4))))
-    ends = got.payload[12:20] if v == 4 else got.payload[8:40]
-    assert ends == packets.raw(c.me(v)) + packets.raw(HOST[v]), "quoted addresses"
+    c = w.new(resource(NET[v]))
+    for p in (udp(c, HOST[v]), tcp(c, HOST[v]), echo(c, HOST[v])):
+        seen = w.forwarded(c, p)
+        got = error_arrives(w, c, p, lan_error(w, seen, *((3, 3) if v == 4 else (1, 4))))
+        ends = got.payload[12:20] if v == 4 else got.payload[8:40]
+        assert ends == packets.raw(c.me(v)) + packets.raw(HOST[v]), "quoted addresses"
+        # A reporter on the way there keeps its own address.
+        got = error_arrives(w, c, p, lan_error(w, seen, *((3, 3) if v == 4 else (1, 4)), src=OTHER[v]))
+        assert got.src == OTHER[v], got.src
 
 
 @test(52, "frag needed and packet too big keep their MTU")
@@ -858,6 +866,76 @@ def expiry_of_one(w, v):
     del c.grants[r.id]
 
 
+def next_packets(c, v):
+    """What comes next in flows of each kind; the first time, what begins them."""
+    return [tcp(c, HOST[v], 443, flags=0x18), udp(c, HOST[v], 443), echo(c, HOST[v])]
+
+
+def flows(w, c, v):
+    """Established ones over TCP, UDP and ICMP: what was seen of them on the LAN."""
+    out = []
+    for p in next_packets(c, v):
+        seen = w.forwarded(c, p)
+        w.replied(c, seen, p)
+        out.append(seen)
+    return out
+
+
+def is_cut_off(w, c, v, established):
+    """The very next packet of each flow is prohibited, and no reply gets in, before and after it."""
+    w.undelivered(c, *(answer_to(seen, w.payload()) for seen in established), counter="policy_reply")
+    w.prohibited(c, *next_packets(c, v))
+    w.undelivered(c, *(answer_to(seen, w.payload()) for seen in established), counter="policy_reply")
+
+
+@test(59, "expired: the next packet of established TCP, UDP and ICMP flows is prohibited, no reply passes")
+def expired_flows(w, v):
+    r = resource(NET[v])
+    c = w.new(resource("10.1.0.0/24"), r)
+    established = flows(w, c, v)
+    at = int(time.time()) + 3
+    c.authorize(r, at)
+    while time.time() < at - 1:  # in force to the end; not before a busy machine could be late
+        for p in next_packets(c, v):
+            w.forwarded(c, p)
+    time.sleep(max(0, at + 0.01 - time.time()))
+    is_cut_off(w, c, v, established)
+    del c.grants[r.id]
+
+
+@test(62, "revoked: the next packet of established TCP, UDP and ICMP flows is prohibited, no reply passes")
+def revoked_flows(w, v):
+    r = resource(NET[v])
+    c = w.new(resource("10.1.0.0/24"), r)
+    established = flows(w, c, v)
+    c.reject(r)
+    w.barrier(c)
+    is_cut_off(w, c, v, established)
+    # Authorized again, the flows go on where they were.
+    c.authorize(r)
+    for seen, p in zip(established, next_packets(c, v)):
+        assert w.forwarded(c, p).sport == seen.sport, "another NAT port"
+        w.replied(c, seen, p)
+
+
+@test(24, "resource_updated: for every client that has the resource, and no other")
+def updated_for_all(w, v):
+    r, other = resource(NET[v]), resource(NET[v])
+    clients = [w.new(resource("10.1.0.0/24"), r) for _ in range(3)]
+    bystander = w.new(other)
+    established = [flows(w, c, v) for c in clients]
+    w.update(oracle.Resource(r.id, "cidr", NET[v], [("tcp", 80, 80)]))
+    w.barrier(clients[-1])
+    for c, seen in zip(clients, established):
+        is_cut_off(w, c, v, seen)
+        w.forwarded(c, tcp(c, HOST[v], 80))
+    flows(w, bystander, v)
+    w.update(oracle.Resource(r.id, "cidr", NET[v], []))  # and back
+    w.barrier(clients[-1])
+    for c in clients:
+        flows(w, c, v)
+
+
 @test(60, "repeating an authorization replaces its expiry: later and earlier", ())
 def repeat(w, _):
     later, earlier, keep = resource(NET[4]), resource("10.10.0.0/24"), resource("10.1.0.0/24")
@@ -969,6 +1047,34 @@ def other_addresses(w, _):
     c.connect(b)
     w.forwarded(c, udp(c, "10.10.0.1"))
     w.prohibited(c, udp(c, HOST[4]), udp(c, "10.10.0.1", src=former))
+
+
+@test(66, "connection lost without goodbye: LAN packets dropped, and a new one finds the authorizations", ())
+def connection_lost(w, _):
+    a, b = resource(NET[4]), resource("10.10.0.0/24")
+    c = w.new(a)
+    seen = w.forwarded(c, udp(c, HOST[4]))
+    known = w.is_known()
+    c.tunnel.close()
+
+    def is_noticed():
+        w.from_lan(answer_to(seen, w.payload()))  # what is sent and never answered
+        time.sleep(0.5)
+        with open("gateway.log", encoding="utf-8") as f:
+            return f"connection lost client={c.id}" in f.read()
+
+    start = time.monotonic()
+    world.wait_until(is_noticed, 120, "the connection's end")
+    noticed = time.monotonic() - start
+    assert w.is_known() == known, "the client is forgotten"
+    w.undelivered(c, answer_to(seen, w.payload()), counter="wg_no_keypair")
+    c.new_credentials()
+    c.lines.clear()
+    c.connect(b)
+    w.forwarded(c, udp(c, "10.10.0.1"))
+    p = udp(c, HOST[4])
+    w.replied(c, w.forwarded(c, p), p)
+    return f"noticed after {noticed:.0f} s"
 
 
 @test(66, "goodbye of the client: gone without an answer, its LAN packets dropped", ())

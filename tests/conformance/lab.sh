@@ -9,14 +9,14 @@
 . "$LAB_TOP/tests/functional/tap.sh"
 
 # conformance_run ICMP_RATE PROGRAM [ARGUMENTS...]: the program makes the portal, then the gateway
-# starts, with its process id in gateway.pid.
+# starts, with its process id in gateway.pid. CONFORMANCE_EDIT: sed for its configuration.
 conformance_run() {
 	local rate=$1
 	shift
 	lab_up || exit 1
 	# The LAN's router says nothing by itself about packets that end at it.
 	ip -n lan route add blackhole default && ip -n lan -6 route add blackhole default || exit 1
-	sed "s|ICMP_RATE|$rate|; s|LAB_DIR|$LAB_DIR|" "$LAB_TOP/tests/conformance/gateway.yaml" >conformance.yaml
+	sed -e "s|ICMP_RATE|$rate|; s|LAB_DIR|$LAB_DIR|" -e "${CONFORMANCE_EDIT:-}" "$LAB_TOP/tests/conformance/gateway.yaml" >conformance.yaml
 	rm -f portal.ready
 	{
 		wait_for 20 test -e portal.ready

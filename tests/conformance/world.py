@@ -148,9 +148,9 @@ class Client(oracle.Client):
 class Portal(ScriptedPortal):
     """Candidates go to the clients that they are for."""
 
-    def __init__(self, world):
+    def __init__(self, world, address):
         self.world = world
-        super().__init__(*PORTAL)
+        super().__init__(*address)
 
     def _handle(self, connection, frame):
         if frame["event"] == "broadcast_ice_candidates":
@@ -160,10 +160,12 @@ class Portal(ScriptedPortal):
 
 
 class World:
-    def __init__(self):
+    """The portal is in a namespace at an address, which the gateway was given."""
+
+    def __init__(self, namespace="internet", address=PORTAL):
         self.clients, self.lock = {}, threading.Lock()
-        with netns("internet"):
-            self.portal = Portal(self)
+        with netns(namespace):
+            self.portal = Portal(self, address)
         with open("portal.ready", "w", encoding="ascii"):
             pass
         self.portal.wait_joined(0, 60)
