@@ -3,8 +3,11 @@
 
 #include "acl/acl.h"
 #include "dataplane/stage/ip_view.h"
+#include "tests/unit/rand.h"
 #include "tests/unit/stage/packet.h"
 #include "tests/unit/unit.h"
+
+#include <rte_common.h>
 
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -310,6 +313,32 @@ static void ranges(void **)
 	}
 }
 
+// What is recognized at a glance is what the long way says of it, damaged or not.
+static void at_a_glance_like_the_long_way(void **)
+{
+	struct unit_rand r = unit_rand_init(4096);
+	unsigned n_plain = 0;
+
+	for (unsigned i = 0; i < 200000; i++) {
+		const struct packet *p = &samples[unit_rand_below(&r, COUNT_OF(samples))].p;
+		struct ip_view plain, any;
+		uint8_t bytes[128];
+		size_t size = RTE_MIN(p->size, sizeof(bytes));
+
+		memcpy(bytes, p->bytes, size);
+		for (unsigned n = unit_rand_below(&r, 4); n > 0; n--)
+			bytes[unit_rand_below(&r, (uint32_t)size)] ^=
+				(uint8_t)(1u << unit_rand_below(&r, 8));
+		if (ip_claimed_size(bytes, (uint32_t)size) != size
+		    || !ip_view_parse_plain(&plain, bytes, (uint32_t)size))
+			continue;
+		n_plain++;
+		assert_int_equal(ip_view_parse_any(&any, bytes, (uint32_t)size), IP_VERDICT_OK);
+		assert_memory_equal(&plain, &any, sizeof(plain));
+	}
+	assert_in_range(n_plain, 10000, 200000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +351,7 @@ int main(void)
 		cmocka_unit_test(ipv6_extension_headers),
 		cmocka_unit_test(icmp_error_kinds),
 		cmocka_unit_test(ranges),
+		cmocka_unit_test(at_a_glance_like_the_long_way),
 	};
 
 	return cmocka_run_group_tests(tests, samples_make, NULL);
