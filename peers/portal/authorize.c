@@ -5,6 +5,9 @@
 #include "control/base/log.h"
 #include "peers/portal/portal_priv.h"
 
+#include <sodium.h>
+
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +95,77 @@ void authorization_destroy(struct authorization *a)
 	free(a);
 }
 
+static struct grant grant_of(const struct device *client, const struct authorization *a)
+{
+	struct grant g = {
+		.client_id = client->stored->id,
+		.resource_id = a->resource_id,
+		.gateway_id = a->gateway_id,
+		.owner_id = client->owner,
+		.rule_id = a->rule_id,
+		.id = a->id,
+		.expires_at = a->expires_at,
+	};
+
+	memcpy(g.basis, a->basis, sizeof(g.basis));
+	return g;
+}
+
+void authorization_end(struct portal *p, const struct device *client, struct authorization *a)
+{
+	const struct grant g = grant_of(client, a);
+
+	store_grant_del(p->store, &g);
+	authorization_destroy(a);
+}
+
+void authorization_basis(
+	char out[GRANT_BASIS_SIZE],
+	const struct policy *policy,
+	const struct policy_resource *resource,
+	const struct policy_rule *rule)
+{
+	uint8_t hash[(GRANT_BASIS_SIZE - 1) / 2];
+	char *text = alloc_format(
+		"%d %s %s %s %" PRId64 " %" PRId64,
+		resource->type,
+		resource->address != NULL ? resource->address : "-",
+		resource->ip_stack != NULL ? resource->ip_stack : "-",
+		policy->sites[resource->site].id.text,
+		rule->lifetime_s,
+		rule->expires_at);
+
+	crypto_generichash(hash, sizeof(hash), (const uint8_t *)text, strlen(text), NULL, 0);
+	sodium_bin2hex(out, GRANT_BASIS_SIZE, hash, sizeof(hash));
+	free(text);
+}
+
+static void restore_one(const struct grant *g, void *arg)
+{
+	struct portal *p = arg;
+	const struct store_device *stored = store_device_find(p->store, &g->client_id);
+	struct device *device = portal_device_find(p, g->client_id.text);
+	struct authorization *a;
+
+	if (stored == NULL)
+		return;
+	if (device == NULL)
+		device = portal_device_add(p, stored, false, &g->owner_id, stored->external_id);
+	a = alloc_zero(1, sizeof(*a));
+	a->id = g->id;
+	a->resource_id = g->resource_id;
+	a->gateway_id = g->gateway_id;
+	a->rule_id = g->rule_id;
+	a->expires_at = g->expires_at;
+	memcpy(a->basis, g->basis, sizeof(a->basis));
+	LIST_INSERT_HEAD(&device->authorizations, a, of_client);
+}
+
+void authorizations_restore(struct portal *p)
+{
+	store_grant_walk(p->store, restore_one, p);
+}
+
 static bool is_connected_to(const json_t *connected, const struct channel *gateway)
 {
 	size_t i;
@@ -166,8 +240,10 @@ static struct authorization *remember(
 	const struct policy_rule *rule,
 	int64_t expires_at)
 {
+	struct portal *p = client->portal;
 	struct device *device = client->device;
 	struct authorization *a;
+	struct grant g;
 
 	LIST_FOREACH(a, &device->authorizations, of_client) {
 		if (ident_eq(&a->resource_id, &resource->id)
@@ -180,9 +256,12 @@ static struct authorization *remember(
 		a->gateway_id = gateway->device->stored->id;
 		LIST_INSERT_HEAD(&device->authorizations, a, of_client);
 	}
-	a->id = ident_random(client->portal->random);
+	a->id = ident_random(p->random);
 	a->rule_id = rule->id;
+	authorization_basis(a->basis, p->policy, resource, rule);
 	a->expires_at = expires_at;
+	g = grant_of(device, a);
+	store_grant_put(p->store, &g);
 	return a;
 }
 

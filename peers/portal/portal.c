@@ -40,6 +40,9 @@ portal_create(struct policy *policy, struct store *store, random_fn random, stru
 	TAILQ_INIT(&p->relays);
 	TAILQ_INIT(&p->pending);
 	p->presence_ms = INT64_MAX;
+	authorizations_restore(p);
+	// What a new policy does not grant any more ends.
+	publish_changes(p, policy, policy, now);
 	return p;
 }
 
@@ -114,6 +117,24 @@ struct device *portal_device_find(const struct portal *p, const char *id)
 		return NULL;
 	found = tfind(&key, &p->devices, compare);
 	return found != NULL ? *found : NULL;
+}
+
+struct device *portal_device_add(
+	struct portal *p,
+	const struct store_device *stored,
+	bool is_gateway,
+	const struct ident *owner,
+	const char *name)
+{
+	struct device *device = alloc_zero(1, sizeof(*device));
+
+	device->stored = stored;
+	device->is_gateway = is_gateway;
+	device->owner = *owner;
+	device->name = alloc_text(name);
+	LIST_INIT(&device->authorizations);
+	alloc_check(tsearch(device, &p->devices, compare));
+	return device;
 }
 
 struct walk {
@@ -362,11 +383,8 @@ get_device(struct portal *p, const struct admission *a, const struct connect_req
 			LOG(ERR, "cannot store a device error=%m");
 			return NULL;
 		}
-		device = alloc_zero(1, sizeof(*device));
-		device->stored = stored;
-		device->is_gateway = is_gateway;
-		LIST_INIT(&device->authorizations);
-		alloc_check(tsearch(device, &p->devices, compare));
+		return portal_device_add(
+			p, stored, is_gateway, is_gateway ? &a->gateway->id : &a->client->id, name);
 	}
 	device->owner = is_gateway ? a->gateway->id : a->client->id;
 	free(device->name);

@@ -31,6 +31,7 @@ struct authorization {
 	struct ident resource_id;
 	struct ident gateway_id;
 	struct ident rule_id;
+	char basis[GRANT_BASIS_SIZE]; // of what it rests on, authorization_basis()
 	int64_t expires_at; // Unix seconds
 };
 
@@ -117,6 +118,13 @@ struct portal {
 
 // portal.c
 struct device *portal_device_find(const struct portal *p, const char *id);
+/** Adds one that is not there yet. */
+struct device *portal_device_add(
+	struct portal *p,
+	const struct store_device *stored,
+	bool is_gateway,
+	const struct ident *owner,
+	const char *name);
 /** Calls @p visit for every device; it may not add any. */
 void portal_device_walk(struct portal *p, void (*visit)(struct device *, void *), void *arg);
 const struct policy_client *portal_client_of(const struct portal *p, const struct device *device);
@@ -203,7 +211,18 @@ void authorize_pending_cancel(
 	const struct device *client,
 	const char *resource_id);
 void authorize_tick(struct portal *p, struct instant now);
+/** Frees it; the store keeps it. */
 void authorization_destroy(struct authorization *a);
+/** Frees it and has the store forget it. */
+void authorization_end(struct portal *p, const struct device *client, struct authorization *a);
+/** Digest of what must not change under an authorization: the resource's target, the rule's terms. */
+void authorization_basis(
+	char out[GRANT_BASIS_SIZE],
+	const struct policy *policy,
+	const struct policy_resource *resource,
+	const struct policy_rule *rule);
+/** Those of the store, of a portal that ran before; to be done once. */
+void authorizations_restore(struct portal *p);
 
 // view.c
 json_t *view_flow_logs(void);

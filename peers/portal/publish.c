@@ -92,20 +92,19 @@ static bool
 holds(const struct change *c, const struct device *device, const struct authorization *a)
 {
 	const struct policy_client *client = policy_client_find(c->new, device->owner.text);
-	const struct policy_resource *was = policy_resource_find(c->old, a->resource_id.text);
-	const struct policy_resource *is = policy_resource_find(c->new, a->resource_id.text);
+	const struct policy_resource *resource = policy_resource_find(c->new, a->resource_id.text);
 	const struct policy_gateway *gateway = policy_gateway_find(c->new, a->gateway_id.text);
-	const struct policy_rule *old_rule = find_rule(c->old, &a->rule_id);
 	const struct policy_rule *rule = find_rule(c->new, &a->rule_id);
+	char basis[GRANT_BASIS_SIZE];
 
-	if (client == NULL || !client->token.is_valid || was == NULL || is == NULL
-	    || gateway == NULL || gateway->site != is->site || old_rule == NULL || rule == NULL)
+	if (client == NULL || !client->token.is_valid || resource == NULL || gateway == NULL
+	    || gateway->site != resource->site || rule == NULL
+	    || rule->resource != (size_t)(resource - c->new->resources))
 		return false;
-	if (!is_same_target(c->old, was, c->new, is)
-	    || rule->resource != (size_t)(is - c->new->resources)
-	    || rule->lifetime_s != old_rule->lifetime_s || rule->expires_at != old_rule->expires_at)
-		return false;
-	return policy_rule_holds(c->new, rule, (size_t)(client - c->new->clients), c->now.unix_s);
+	authorization_basis(basis, c->new, resource, rule);
+	return strcmp(basis, a->basis) == 0
+		&& policy_rule_holds(
+			c->new, rule, (size_t)(client - c->new->clients), c->now.unix_s);
 }
 
 void publish_withdraw(struct portal *p, struct device *device, struct authorization *a)
@@ -128,7 +127,7 @@ void publish_withdraw(struct portal *p, struct device *device, struct authorizat
 				"resource_id",
 				a->resource_id.text));
 	authorize_pending_cancel(p, device, a->resource_id.text);
-	authorization_destroy(a);
+	authorization_end(p, device, a);
 }
 
 static void check_authorizations(struct device *device, void *arg)
@@ -140,7 +139,7 @@ static void check_authorizations(struct device *device, void *arg)
 		next = LIST_NEXT(a, of_client);
 		// The gateway ends these by itself.
 		if (a->expires_at <= c->now.unix_s)
-			authorization_destroy(a);
+			authorization_end(c->portal, device, a);
 		else if (!holds(c, device, a))
 			publish_withdraw(c->portal, device, a);
 	}

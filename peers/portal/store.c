@@ -24,6 +24,8 @@
 // Both pools have 21 host bits.
 #define POOL_SIZE (1U << 21)
 #define POOL_WORDS (POOL_SIZE / 64)
+/** Lines about authorizations that are no more: so many, and as many as are needed, may stay. */
+#define STALE_LINES_MAX 1000
 #define KEY_TEXT_SIZE sodium_base64_ENCODED_LEN(STORE_SECRET_SIZE, sodium_base64_VARIANT_ORIGINAL)
 
 static const uint8_t pool_v4[4] = {100, 64};
@@ -31,12 +33,15 @@ static const uint8_t pool_v6[16] = {0xfd, 0x00, 0x20, 0x21, 0x11, 0x11};
 
 struct store {
 	int fd; // -1: memory only
+	char *path;
 	random_fn random;
 	void *by_id; // tsearch tree of struct store_device
 	uint64_t used_v4[POOL_WORDS];
 	uint64_t used_v6[POOL_WORDS];
 	uint8_t secret[STORE_SECRET_SIZE];
 	bool has_secret;
+	struct grants grants;
+	size_t n_grant_lines; // in the file
 };
 
 static int compare(const void *a, const void *b)
@@ -159,10 +164,14 @@ static bool add_line(struct store *s, const char *text, size_t size)
 	const char *secret = json_string_value(json_object_get(line, "secret"));
 	bool is_ok;
 
-	if (secret != NULL)
+	if (secret != NULL) {
 		is_ok = s->has_secret = read_key(s->secret, secret);
-	else
+	} else if (json_object_get(line, "id") != NULL) {
 		is_ok = add_device(s, line);
+	} else {
+		is_ok = grants_apply(&s->grants, line);
+		s->n_grant_lines++;
+	}
 	json_decref(line);
 	return is_ok;
 }
@@ -197,28 +206,41 @@ static char *load(struct store *s, const char *path)
 	return error;
 }
 
-static int append(struct store *s, json_t *line)
+// Takes the line. @return 0, -errno
+static int line_write(int fd, json_t *line)
 {
 	char *text = alloc_check(json_dumps(line, JSON_COMPACT));
 	char *full = alloc_format("%s\n", text);
 	const size_t size = strlen(full);
+	const ssize_t n = write(fd, full, size);
 	int rc = 0;
 
-	if (s->fd >= 0) {
-		const off_t end = lseek(s->fd, 0, SEEK_END);
-		const ssize_t n = write(s->fd, full, size);
-
-		if (n != (ssize_t)size || fdatasync(s->fd) != 0) {
-			rc = n < 0 || n == (ssize_t)size ? -errno : -ENOSPC;
-			if (end < 0 || ftruncate(s->fd, end) != 0)
-				LOG(ERR, "a broken line stays in the state file");
-		}
-	}
+	if (n != (ssize_t)size)
+		rc = n < 0 ? -errno : -ENOSPC;
 	sodium_memzero(text, strlen(text));
 	sodium_memzero(full, size);
 	free(text);
 	free(full);
 	json_decref(line);
+	return rc;
+}
+
+// Takes the line. What could not be written whole is taken back.
+static int append(struct store *s, json_t *line, bool is_synced)
+{
+	off_t end;
+	int rc;
+
+	if (s->fd < 0) {
+		json_decref(line);
+		return 0;
+	}
+	end = lseek(s->fd, 0, SEEK_END);
+	rc = line_write(s->fd, line);
+	if (rc == 0 && is_synced && fdatasync(s->fd) != 0)
+		rc = -errno;
+	if (rc != 0 && (end < 0 || ftruncate(s->fd, end) != 0))
+		LOG(ERR, "a broken line stays in the state file");
 	return rc;
 }
 
@@ -228,16 +250,20 @@ static char *key_text(char out[KEY_TEXT_SIZE], const uint8_t key[STORE_SECRET_SI
 		out, KEY_TEXT_SIZE, key, STORE_SECRET_SIZE, sodium_base64_VARIANT_ORIGINAL);
 }
 
-static int make_secret(struct store *s)
+static json_t *secret_line(const struct store *s)
 {
 	char text[KEY_TEXT_SIZE];
-	int rc;
+	json_t *line = json_pack("{s:s}", "secret", key_text(text, s->secret));
 
+	sodium_memzero(text, sizeof(text));
+	return alloc_check(line);
+}
+
+static int make_secret(struct store *s)
+{
 	s->random(s->secret, sizeof(s->secret));
 	s->has_secret = true;
-	rc = append(s, alloc_check(json_pack("{s:s}", "secret", key_text(text, s->secret))));
-	sodium_memzero(text, sizeof(text));
-	return rc;
+	return append(s, secret_line(s), true);
 }
 
 struct store *store_open(const char *path, random_fn random, char **error)
@@ -248,6 +274,7 @@ struct store *store_open(const char *path, random_fn random, char **error)
 	s->fd = -1;
 	*error = NULL;
 	if (path != NULL) {
+		s->path = alloc_text(path);
 		s->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 		if (s->fd < 0 || fchmod(s->fd, 0600) != 0)
 			*error = alloc_format("%s: %m", path);
@@ -279,6 +306,8 @@ void store_close(struct store *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	tdestroy(s->by_id, device_free);
+	grants_fini(&s->grants);
+	free(s->path);
 	sodium_memzero(s, sizeof(*s));
 	free(s);
 }
@@ -288,7 +317,7 @@ const uint8_t *store_secret(const struct store *s)
 	return s->secret;
 }
 
-static int write_device(struct store *s, const struct store_device *d)
+static json_t *device_line(const struct store_device *d)
 {
 	char text[KEY_TEXT_SIZE];
 	json_t *line = json_pack(
@@ -305,14 +334,21 @@ static int write_device(struct store *s, const struct store_device *d)
 		key_text(text, d->psk_base));
 
 	sodium_memzero(text, sizeof(text));
-	return append(s, alloc_check(line));
+	return alloc_check(line);
+}
+
+const struct store_device *store_device_find(const struct store *s, const struct ident *id)
+{
+	const struct store_device key = {.id = *id};
+	struct store_device *const *found = tfind(&key, &s->by_id, compare);
+
+	return found != NULL ? *found : NULL;
 }
 
 const struct store_device *
 store_device_get(struct store *s, const struct ident *id, const char *external_id)
 {
-	const struct store_device key = {.id = *id};
-	struct store_device *const *found = tfind(&key, &s->by_id, compare);
+	const struct store_device *found = store_device_find(s, id);
 	struct store_device *d;
 	struct ip_addr v4;
 	struct ip_addr v6;
@@ -320,7 +356,7 @@ store_device_get(struct store *s, const struct ident *id, const char *external_i
 	int rc;
 
 	if (found != NULL)
-		return *found;
+		return found;
 	if (allocate(s, false, &v4) != 0 || allocate(s, true, &v6) != 0)
 		return NULL;
 	d = alloc_zero(1, sizeof(*d));
@@ -329,11 +365,94 @@ store_device_get(struct store *s, const struct ident *id, const char *external_i
 	snprintf(d->ipv4, sizeof(d->ipv4), "%.15s", ip_addr_format(&v4, text));
 	snprintf(d->ipv6, sizeof(d->ipv6), "%.45s", ip_addr_format(&v6, text));
 	s->random(d->psk_base, sizeof(d->psk_base));
-	rc = write_device(s, d);
+	rc = append(s, device_line(d), true);
 	if (rc != 0) {
 		device_free(d);
 		return err_set_null(-rc);
 	}
 	alloc_check(tsearch(d, &s->by_id, compare));
 	return d;
+}
+
+// A file on its way to become the new one.
+struct rewrite {
+	int fd;
+	int rc;
+};
+
+static void rewrite_line(struct rewrite *w, json_t *line)
+{
+	const int rc = line_write(w->fd, line);
+
+	if (w->rc == 0)
+		w->rc = rc;
+}
+
+static void rewrite_device(const void *node, VISIT which, void *closure)
+{
+	if (which == postorder || which == leaf)
+		rewrite_line(closure, device_line(*(struct store_device *const *)node));
+}
+
+static void rewrite_grant(const struct grant *g, void *arg)
+{
+	rewrite_line(arg, grant_line(g));
+}
+
+// Writes everything anew, without what is no more. When that fails the old file stays.
+static void rewrite(struct store *s)
+{
+	char *path = alloc_format("%s.new", s->path);
+	struct rewrite w = {
+		.fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600),
+	};
+
+	// Also when it fails: not again at once.
+	s->n_grant_lines = s->grants.n;
+	if (w.fd >= 0) {
+		rewrite_line(&w, secret_line(s));
+		twalk_r(s->by_id, rewrite_device, &w);
+		grants_walk(&s->grants, rewrite_grant, &w);
+	}
+	if (w.fd < 0 || w.rc != 0 || fsync(w.fd) != 0 || rename(path, s->path) != 0) {
+		LOG(WARNING, "state file not cleared out path=%s error=%m", path);
+		if (w.fd >= 0)
+			close(w.fd);
+		unlink(path);
+	} else {
+		close(s->fd);
+		s->fd = w.fd;
+	}
+	free(path);
+}
+
+static void grant_append(struct store *s, json_t *line)
+{
+	const int rc = append(s, line, false);
+
+	if (rc != 0)
+		LOG_LIMITED(WARNING, "authorization not stored error=\"%s\"", strerror(-rc));
+	s->n_grant_lines++;
+	if (s->fd >= 0 && s->n_grant_lines > 2 * s->grants.n + STALE_LINES_MAX)
+		rewrite(s);
+}
+
+void store_grant_put(struct store *s, const struct grant *g)
+{
+	grants_put(&s->grants, g);
+	grant_append(s, grant_line(g));
+}
+
+void store_grant_del(struct store *s, const struct grant *triple)
+{
+	// A copy: it may be the one in the set.
+	const struct grant key = *triple;
+
+	if (grants_del(&s->grants, &key))
+		grant_append(s, grant_end_line(&key));
+}
+
+void store_grant_walk(const struct store *s, void (*visit)(const struct grant *, void *), void *arg)
+{
+	grants_walk(&s->grants, visit, arg);
 }

@@ -3,19 +3,22 @@
 
 #pragma once
 
+#include "peers/portal/grants.h"
 #include "peers/portal/ident.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /**
- * What must outlive the portal process: every device's tunnel addresses and key base, and the
- * portal's own signing secret. A file of JSON lines, mode 0600, only ever appended to; a line that
- * a crash cut short is dropped at the next start.
+ * What must outlive the portal process: every device's tunnel addresses and key base, the portal's
+ * own signing secret, and the authorizations in force. A file of JSON lines, mode 0600, appended to;
+ * a line that a crash cut short is dropped at the next start. Lines about authorizations that are no
+ * more are cleared out, by a new file in the place of the old one, when there are many.
  *
  * Addresses come from 100.64.0.0/11 and fd00:2021:1111::/107 and are unique across clients and
  * gateways. Ownership: devices belong to the store and stay until it is closed. Thread-safety: one
- * thread. Writing blocks for the time of an fdatasync().
+ * thread. Writing a device blocks for the time of an fdatasync(); authorizations survive the process
+ * but, for the last seconds, not the machine: then clients ask again.
  */
 
 struct store;
@@ -47,3 +50,15 @@ const uint8_t *store_secret(const struct store *s);
  */
 const struct store_device *
 store_device_get(struct store *s, const struct ident *id, const char *external_id);
+
+/** Keeps an authorization, in the place of a former one of the same triple. */
+void store_grant_put(struct store *s, const struct grant *g);
+/** Forgets the authorization of this triple. */
+void store_grant_del(struct store *s, const struct grant *triple);
+/** Calls @p visit for each authorization; it may not put or delete any. */
+void store_grant_walk(
+	const struct store *s,
+	void (*visit)(const struct grant *, void *),
+	void *arg);
+/** @return NULL if there is none */
+const struct store_device *store_device_find(const struct store *s, const struct ident *id);

@@ -931,6 +931,96 @@ static void test_rejoin_of_gateway(void **state)
 	json_decref(init);
 }
 
+// A portal that starts anew with @p from replaced by @p to in its policy; all peers are gone.
+static void restart(struct fixture *f, const char *from, const char *to)
+{
+	const char *at = strstr(policy_text, from);
+	char text[sizeof(policy_text) + 64];
+	char *error = NULL;
+	struct policy *policy;
+	int size;
+
+	assert_non_null(at);
+	size = snprintf(
+		text,
+		sizeof(text),
+		"%.*s%s%s",
+		(int)(at - policy_text),
+		policy_text,
+		to,
+		at + strlen(from));
+	policy = policy_parse("p", text, (size_t)size, &error);
+	assert_non_null(policy);
+	portal_destroy(f->portal);
+	f->portal = portal_create(policy, f->store, counter, f->now);
+	f->ctl.portal = f->portal;
+}
+
+static void expect_listed(struct fixture *f, const char *const *resources)
+{
+	const struct connect_request r = gateway_request("g1");
+	struct channel *gateway = connect_peer(f, &r);
+	size_t n = 0;
+	json_t *init;
+	json_t *list;
+
+	send_event(f, gateway, "gateway", "phx_join", "null");
+	expect_event(gateway, "phx_reply");
+	init = expect(gateway, "init");
+	list = json_object_get(init, "authorizations");
+	for (; resources[n] != NULL; n++) {
+		bool is_found = false;
+
+		for (size_t i = 0; i < json_array_size(list); i++)
+			is_found |= strcmp(text_of(json_array_get(list, i), "resource_id"),
+					   resources[n])
+				== 0;
+		assert_true(is_found);
+	}
+	assert_int_equal(json_array_size(list), n);
+	json_decref(init);
+	channel_destroy(gateway, f->now);
+}
+
+// A gateway lets go of whatever a portal does not list when it is back.
+static void test_restart(void **state)
+{
+	static const char *const both[] = {WEB, WIKI, NULL};
+	static const char *const web[] = {WEB, NULL};
+	static const char *const wiki[] = {WIKI, NULL};
+	static const struct {
+		const char *from;
+		const char *to;
+		const char *const *listed;
+	} cases[] = {
+		{"account", "account", both},
+		{"tcp: 80", "tcp: 81", both},
+		{"wiki.example.com", "wiki2.example.com", web},
+		{"1970-01-12T14:16:40Z", "1970-01-12T14:16:41Z", web},
+		{"members: [alice, bob]", "members: [bob]", wiki},
+		{"token: c1", "token: c9", both},
+	};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		struct channel *client;
+		struct channel *gateway;
+
+		client = join_client(f);
+		gateway = join_gateway(f, "g1");
+		json_decref(authorize(f, client, gateway, WEB));
+		json_decref(authorize(f, client, gateway, WIKI));
+		restart(f, cases[i].from, cases[i].to);
+		expect_listed(f, cases[i].listed);
+		// What ended stays so, also when the policy is as it was.
+		restart(f, "account", "account");
+		expect_listed(f, cases[i].listed);
+	}
+	pass(f, 601000);
+	restart(f, "account", "account");
+	expect_listed(f, wiki);
+}
+
 static void test_policy_ends(void **state)
 {
 	struct fixture *f = *state;
@@ -1235,6 +1325,7 @@ int main(void)
 		TEST(test_gateway_twice),
 		TEST(test_client_twice),
 		TEST(test_rejoin_of_gateway),
+		TEST(test_restart),
 		TEST(test_policy_ends),
 		TEST(test_revoke_and_grant),
 		TEST(test_reject),

@@ -126,6 +126,92 @@ static void test_persistence(void **)
 	rmdir(dir);
 }
 
+static struct grant grant(unsigned client, unsigned resource, int64_t expires_at)
+{
+	return (struct grant){
+		.client_id = number(client),
+		.resource_id = number(resource),
+		.gateway_id = number(3),
+		.owner_id = number(4),
+		.rule_id = number(5),
+		.id = number(6),
+		.basis = "00112233445566778899aabbccddeeff",
+		.expires_at = expires_at,
+	};
+}
+
+static void collect(const struct grant *g, void *arg)
+{
+	char *text = arg;
+
+	snprintf(
+		text + strlen(text),
+		256 - strlen(text),
+		"%s %s %d;",
+		g->client_id.text + 34,
+		g->resource_id.text + 34,
+		(int)g->expires_at);
+	assert_string_equal(g->owner_id.text, number(4).text);
+	assert_string_equal(g->rule_id.text, number(5).text);
+	assert_string_equal(g->basis, "00112233445566778899aabbccddeeff");
+}
+
+static void expect_grants(const struct store *s, const char *expected)
+{
+	char text[256] = "";
+
+	store_grant_walk(s, collect, text);
+	assert_string_equal(text, expected);
+}
+
+static void test_grants(void **)
+{
+	char dir[] = "/tmp/store-test-XXXXXX";
+	char path[64];
+	char *error = NULL;
+	struct store_device before;
+	struct store *s;
+	struct stat st;
+	struct grant g;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/state", dir);
+	s = store_open(path, randombytes_buf, &error);
+	before = *get(s, 9);
+	for (unsigned i = 1; i <= 3; i++) {
+		g = grant(i, 8, 100 + i);
+		store_grant_put(s, &g);
+	}
+	g = grant(2, 8, 200);
+	store_grant_put(s, &g);
+	g = grant(1, 8, 0);
+	store_grant_del(s, &g);
+	store_grant_del(s, &g);
+	expect_grants(s, "02 08 200;03 08 103;");
+	store_close(s);
+	s = store_open(path, randombytes_buf, &error);
+	assert_non_null(s);
+	expect_grants(s, "02 08 200;03 08 103;");
+
+	// What is no more does not fill the disk, and nothing else gets lost over it.
+	for (unsigned i = 0; i < 5000; i++) {
+		g = grant(2, 8, 1000 + i);
+		store_grant_put(s, &g);
+	}
+	store_close(s);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_in_range(st.st_size, 1000, 1100 * 500);
+	s = store_open(path, randombytes_buf, &error);
+	assert_non_null(s);
+	expect_grants(s, "02 08 5999;03 08 103;");
+	assert_string_equal(get(s, 9)->ipv4, before.ipv4);
+	assert_memory_equal(get(s, 9)->psk_base, before.psk_base, sizeof(before.psk_base));
+	store_close(s);
+	unlink(path);
+	rmdir(dir);
+}
+
 #define KEY "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define LINE(id, v4, v6, key)                                                                      \
 	"{\"id\":\"00000000-0000-4000-8000-00000000000" id                                         \
@@ -152,6 +238,8 @@ static void test_broken_file(void **)
 		{LINE("1", "100.64.0.1", "fd00:2021:1112::1", KEY), 1},
 		{LINE("1", "100.64.0.1", "fd00:2021:1111::1", "AAAA"), 1},
 		{LINE("x", "100.64.0.1", "fd00:2021:1111::1", KEY), 1},
+		{"{\"grant\":{}}\n", 1},
+		{"{\"end\":{}}\n", 1},
 	};
 	char dir[] = "/tmp/store-test-XXXXXX";
 	char path[64];
@@ -183,6 +271,7 @@ int main(void)
 		cmocka_unit_test(test_allocation),
 		cmocka_unit_test(test_random_within_pool),
 		cmocka_unit_test(test_persistence),
+		cmocka_unit_test(test_grants),
 		cmocka_unit_test(test_broken_file),
 	};
 
