@@ -56,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.close_connection = True
-        for _ in range(3000):  # bounded: one minute
+        for _ in range(9000):  # bounded: three minutes
             self.wfile.write(b"x" * 1000)
             time.sleep(0.02)
 
