@@ -213,12 +213,27 @@ static void noise_act(
 		relay_send(conn->gw, local, remote, out->bytes, out->size);
 }
 
+static void idle_set(struct connection *conn, uint64_t now, bool is_idle)
+{
+	if (is_idle == conn->is_idle)
+		return;
+	conn->is_idle = is_idle;
+	ice_agent_set_idle(conn->agent, now, is_idle);
+}
+
+void connection_wake(struct connection *conn)
+{
+	uint64_t now = gw_now_ns();
+
+	conn->awake_until = now + IDLE_AFTER_S * NSEC_PER_S;
+	idle_set(conn, now, false);
+}
+
 static void idle_update(struct connection *conn, uint64_t now)
 {
 	uint64_t limit = IDLE_AFTER_S * conn->gw->tsc_hz;
 	struct dp_client_stats stats;
 	uint64_t last, tsc;
-	bool is_idle;
 
 	if (now < conn->idle_check)
 		return;
@@ -228,11 +243,10 @@ static void idle_update(struct connection *conn, uint64_t now)
 	last = stats.last_rx_tsc > stats.last_tx_tsc ? stats.last_rx_tsc : stats.last_tx_tsc;
 	tsc = dp_now();
 	connection_relay_note(conn, &stats, tsc - IDLE_CHECK_S * conn->gw->tsc_hz);
-	is_idle = conn->has_path && tsc > last && tsc - last > limit;
-	if (is_idle != conn->is_idle) {
-		conn->is_idle = is_idle;
-		ice_agent_set_idle(conn->agent, now, is_idle);
-	}
+	idle_set(
+		conn,
+		now,
+		conn->has_path && tsc > last && tsc - last > limit && now >= conn->awake_until);
 }
 
 // Everything that is due, then the next deadline.
@@ -352,6 +366,7 @@ int connection_upsert(struct connection *conn, const struct connection_params *p
 	if (!credentials_set(&cred, params))
 		return err_set(EINVAL);
 	if (conn->is_up && memcmp(&cred, &conn->cred, sizeof(cred)) == 0) {
+		connection_wake(conn);
 		ice_agent_rearm(conn->agent, now);
 		connection_ice_pump(conn);
 		if (conn->is_up)

@@ -39,6 +39,7 @@ struct connection {
 	struct noise_peer peer;
 	bool is_idle;
 	uint64_t idle_check; // boot time, ns
+	uint64_t awake_until; // boot time, ns: not idle before, with packets or without
 
 	uint32_t relay; // whose relayed addresses are candidates; RELAYS_NONE: no relay
 	bool has_path;
@@ -51,6 +52,11 @@ struct connection {
 
 /** Text of the client's id for the log. */
 const char *connection_id(const struct connection *conn, char buf[UUID_TEXT_SIZE]);
+/**
+ * A candidate came or went, or the client was authorized again: checks are frequent for a while as after a
+ * packet (spec/connectivity.md 6.1). The connection is up and has an agent.
+ */
+void connection_wake(struct connection *conn);
 /** Sends what the agent wants sent and acts on its events; the connection may be down afterwards. */
 void connection_ice_pump(struct connection *conn);
 /** Notes the next deadline; the connection is up. */

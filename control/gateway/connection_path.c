@@ -138,9 +138,10 @@ local_add(struct connection *conn, const struct turn_event *candidate, struct li
 		&candidate->candidate,
 		candidate->is_cross_family,
 		&added);
-	if (rc == 0)
+	if (rc == 0) {
+		connection_wake(conn);
 		line_add(lines, conn, &added);
-	else if (rc != -EEXIST)
+	} else if (rc != -EEXIST)
 		LOG_LIMITED(WARNING, "ice_agent_add_local: %s", strerror(-rc));
 }
 
@@ -166,8 +167,10 @@ local_withdraw(struct connection *conn, const struct ice_candidate *c, struct li
 {
 	struct ice_candidate removed;
 
-	if (ice_agent_remove_local(conn->agent, gw_now_ns(), c->kind, &c->addr, &removed) == 0)
-		line_add(lines, conn, &removed);
+	if (ice_agent_remove_local(conn->agent, gw_now_ns(), c->kind, &c->addr, &removed) < 0)
+		return;
+	connection_wake(conn);
+	line_add(lines, conn, &removed);
 }
 
 static void channel_changed(struct connection *conn, const struct relays_event *event)
@@ -240,7 +243,9 @@ void connection_host_add(struct connection *conn, const struct ip_addr *addr)
 	if (!conn->is_up || conn->agent == NULL)
 		return;
 	rc = ice_agent_add_local(conn->agent, gw_now_ns(), &candidate, false, NULL);
-	if (rc < 0 && rc != -EEXIST)
+	if (rc == 0)
+		connection_wake(conn);
+	else if (rc != -EEXIST)
 		LOG(WARNING, "ice_agent_add_local: %s", strerror(-rc));
 }
 
@@ -272,7 +277,9 @@ void connection_candidate(struct connection *conn, const char *line, bool is_wit
 				  : ice_agent_add_remote(conn->agent, now, &c);
 	if (rc < 0)
 		LOG_LIMITED(DEBUG, "candidate skipped: %s", strerror(-rc));
-	else if (!is_withdrawn)
+	else
+		connection_wake(conn);
+	if (rc == 0 && !is_withdrawn)
 		relays_want_channel(conn->gw->relays, now, conn->relay, &c);
 	connection_ice_pump(conn);
 	if (conn->is_up)

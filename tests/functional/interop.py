@@ -395,6 +395,28 @@ def b29_b63_answers_leave_from_the_address_of_the_check(w):
             assert c.tunnel.agent.handle(data, source, time.monotonic()) is not None
 
 
+@behaviour
+def b10_b30_an_idle_connection_wakes_when_it_is_authorized_again(w):
+    """After 20 s without packets checks come every 25 s; then at 0, 0.25, 0.75, 1.75 and 3.25 s."""
+    c = w.new(resource(NET[4]))
+    t = c.tunnel
+    p = udp(c, HOST[4])
+    seen = w.forwarded(c, p)
+    time.sleep(27)
+    with t.condition:
+        before = t.agent.checks_seen
+    time.sleep(4)
+    assert t.agent.checks_seen - before <= 1, f"{t.agent.checks_seen - before} checks in 4 s"
+    w.replied(c, seen, p)  # the first packet goes through as it is
+    time.sleep(27)
+    with t.condition:
+        before = t.agent.checks_seen
+    c.authorize(next(iter(c.grants.values()))[0])
+    time.sleep(4)
+    assert t.agent.checks_seen - before >= 5, f"{t.agent.checks_seen - before} checks in 4 s"
+    both_ways(w, c)
+
+
 # TURN is in tests/unit/path.
 
 
