@@ -294,6 +294,26 @@ int kni_addr_add(struct kni_nl *nl, int ifindex, const struct ip_addr *addr, uin
 	return request_do(nl, &r, "add an address", ifindex, EEXIST);
 }
 
+int kni_addr_add_passive(struct kni_nl *nl, int ifindex, const struct ip_addr *addr)
+{
+	const struct ifa_cacheinfo life = {.ifa_prefered = 0, .ifa_valid = UINT32_MAX};
+	struct request r;
+
+	if (ip_addr_size(addr) == 0)
+		return err_set(EINVAL);
+	addr_begin(
+		&r,
+		RTM_NEWADDR,
+		NLM_F_CREATE | NLM_F_REPLACE,
+		ifindex,
+		addr,
+		(uint8_t)(ip_addr_size(addr) * 8));
+	mnl_attr_put(r.nlh, IFA_CACHEINFO, sizeof(life), &life);
+	if (addr->family == IP_FAMILY_V6)
+		mnl_attr_put_u32(r.nlh, IFA_FLAGS, IFA_F_NODAD);
+	return request_do(nl, &r, "add an address", ifindex, EEXIST);
+}
+
 int kni_addr_del(struct kni_nl *nl, int ifindex, const struct ip_addr *addr, uint8_t prefix_len)
 {
 	struct request r;

@@ -61,6 +61,11 @@ void kni_nl_destroy(struct kni_nl *nl);
  */
 [[nodiscard]] int
 kni_addr_add(struct kni_nl *nl, int ifindex, const struct ip_addr *addr, uint8_t prefix_len);
+/**
+ * Adds @p addr alone, without a network, as one that the host answers for (ARP, NDP) but does not
+ * take as source by itself: it is born deprecated (RFC 4862 5.5.4). @return 0, -errno
+ */
+[[nodiscard]] int kni_addr_add_passive(struct kni_nl *nl, int ifindex, const struct ip_addr *addr);
 /** @return 0 (also if it was not there), -errno */
 [[nodiscard]] int
 kni_addr_del(struct kni_nl *nl, int ifindex, const struct ip_addr *addr, uint8_t prefix_len);

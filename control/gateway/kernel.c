@@ -255,6 +255,8 @@ static int tap_configure(struct kernel *k, const struct device *tap, const struc
 		rc = kni_addr_add(
 			k->nl, tap->ifindex, &port->addrs[i].addr, port->addrs[i].prefix_len);
 	}
+	for (size_t i = 0; rc == 0 && i < port->n_nat_addrs; i++)
+		rc = kni_addr_add_passive(k->nl, tap->ifindex, &port->nat_addrs[i]);
 	for (size_t i = 0; rc == 0 && i < port->n_routes; i++) {
 		rc = kni_route_add(
 			k->nl,

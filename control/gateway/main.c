@@ -147,6 +147,8 @@ static struct dp *dataplane_create(const struct config *config)
 			(int)strcspn(port->device, ","),
 			port->device);
 		ports[i].device = names[i];
+		ports[i].nat_addrs = port->nat_addrs;
+		ports[i].n_nat_addrs = port->n_nat_addrs;
 		ports[i].role = port->role == CONFIG_ROLE_WAN ? DP_ROLE_WAN : DP_ROLE_LAN;
 	}
 	return dp_create(&dp);

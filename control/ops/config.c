@@ -138,6 +138,34 @@ static void parse_addresses(struct conf *s, const struct conf_node *node, void *
 	conf_list(s, node, parse_address, out);
 }
 
+static void parse_nat_address(struct conf *s, const struct conf_node *node, void *out)
+{
+	struct config_port *port = out;
+	const char *text = conf_text(s, node, IP_TEXT_SIZE);
+	struct ip_addr addr;
+
+	if (conf_error(s) != NULL)
+		return;
+	if (ip_addr_parse(&addr, text) < 0) {
+		conf_fail(s, node, "\"%s\" is not an address", text);
+		return;
+	}
+	if (port->n_nat_addrs == CONFIG_NAT_ADDRS_MAX) {
+		conf_fail(s, node, "more than %d addresses", CONFIG_NAT_ADDRS_MAX);
+		return;
+	}
+	for (size_t i = 0; i < port->n_nat_addrs; i++) {
+		if (ip_addr_eq(&port->nat_addrs[i], &addr))
+			conf_fail(s, node, "\"%s\" stands here twice", text);
+	}
+	port->nat_addrs[port->n_nat_addrs++] = addr;
+}
+
+static void parse_nat_addresses(struct conf *s, const struct conf_node *node, void *out)
+{
+	conf_list(s, node, parse_nat_address, out);
+}
+
 static void parse_routes(struct conf *s, const struct conf_node *node, void *out)
 {
 	conf_list(s, node, parse_route, out);
@@ -177,6 +205,7 @@ static void parse_port(struct conf *s, const struct conf_node *node, void *out)
 		{"role", parse_role, true},
 		{"device", parse_device, true},
 		{"addresses", parse_addresses, false},
+		{"nat_addresses", parse_nat_addresses, false},
 		{"routes", parse_routes, false},
 	};
 	struct config *config = out;
@@ -188,6 +217,8 @@ static void parse_port(struct conf *s, const struct conf_node *node, void *out)
 	}
 	port = &config->ports[config->n_ports];
 	conf_map(s, node, fields, COUNT_OF(fields), port);
+	if (port->n_nat_addrs > 0 && port->role != CONFIG_ROLE_LAN)
+		conf_fail(s, node, "nat_addresses are for ports with the role lan");
 	for (size_t i = 0; i < config->n_ports; i++) {
 		if (strcmp(config->ports[i].name, port->name) == 0)
 			conf_fail(s, node, "two ports are named \"%s\"", port->name);

@@ -21,6 +21,7 @@ enum {
 	CONFIG_PORTS_MAX = 16,
 	CONFIG_WORKERS_MAX = 32,
 	CONFIG_ADDRS_MAX = 16, // per port
+	CONFIG_NAT_ADDRS_MAX = 64, // per port
 	CONFIG_ROUTES_MAX = 64, // per port
 	CONFIG_NAME_SIZE = 16, // an interface name and its NUL
 	CONFIG_TEXT_SIZE = 256,
@@ -52,6 +53,9 @@ struct config_port {
 	char device[CONFIG_TEXT_SIZE]; // PCI address, or a DPDK vdev with its arguments
 	struct config_addr addrs[CONFIG_ADDRS_MAX];
 	size_t n_addrs;
+	struct ip_addr
+		nat_addrs[CONFIG_NAT_ADDRS_MAX]; // a LAN's extra ones for clients' traffic only
+	size_t n_nat_addrs;
 	struct config_route routes[CONFIG_ROUTES_MAX];
 	size_t n_routes;
 };

@@ -191,6 +191,28 @@ struct flow *flow_create(
 	const uint8_t remote[16],
 	uint32_t tick);
 
+enum {
+	FLOW_NAT_ADDRS_MAX = 64,
+};
+
+/** Source addresses that the flows of one port and family share. */
+struct flow_nat_pool {
+	uint16_t n;
+	uint8_t addrs[FLOW_NAT_ADDRS_MAX][16];
+};
+
+/**
+ * flow_create() with a source address of @p pool, which holds at least one. A client keeps one address for all its
+ * flows (RFC 4787 REQ-2, "paired") until no port of it is left towards the destination; then it gets
+ * one of the next few.
+ */
+struct flow *flow_create_pooled(
+	struct flow_table *t,
+	const struct flow_inside *key,
+	const struct flow_nat_pool *pool,
+	const uint8_t remote[16],
+	uint32_t tick);
+
 /** Frees one flow. */
 void flow_delete(struct flow_table *t, struct flow *f);
 

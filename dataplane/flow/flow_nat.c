@@ -17,6 +17,28 @@ static uint32_t gcd(uint32_t a, uint32_t b)
 	return a;
 }
 
+enum {
+	POOL_TRIES_MAX = 4, // addresses; each costs up to FLOW_NAT_PROBES_MAX look-ups
+};
+
+struct flow *flow_create_pooled(
+	struct flow_table *t,
+	const struct flow_inside *key,
+	const struct flow_nat_pool *pool,
+	const uint8_t remote[16],
+	uint32_t tick)
+{
+	unsigned tries = RTE_MIN((unsigned)pool->n, (unsigned)POOL_TRIES_MAX);
+	struct flow *f = NULL;
+
+	for (unsigned i = 0; i < tries; i++) {
+		f = flow_create(t, key, pool->addrs[(key->slot + i) % pool->n], remote, tick);
+		if (f != NULL || errno != EADDRNOTAVAIL)
+			break;
+	}
+	return f;
+}
+
 struct flow_nat_range flow_nat_range_make(uint32_t first, uint32_t n)
 {
 	// Near the golden section, where successive steps lie far from all earlier ones.

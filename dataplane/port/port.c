@@ -191,6 +191,20 @@ static int port_configure(struct port *port, const struct port_need *need)
 	return port_queues(port, &info, &conf, need);
 }
 
+static int port_nat_addrs(struct port *port, const struct dp_port_config *config)
+{
+	for (size_t i = 0; i < config->n_nat_addrs; i++) {
+		const struct ip_addr *addr = &config->nat_addrs[i];
+		struct flow_nat_pool *pool =
+			addr->family == IP_FAMILY_V4 ? &port->nat_v4 : &port->nat_v6;
+
+		if (pool->n == FLOW_NAT_ADDRS_MAX)
+			return port_fail(port, "NAT addresses", -E2BIG);
+		memcpy(pool->addrs[pool->n++], addr->bytes, sizeof(pool->addrs[0]));
+	}
+	return 0;
+}
+
 int port_open(struct port *port, const struct dp_port_config *config, const struct port_need *need)
 {
 	int rc;
@@ -201,6 +215,9 @@ int port_open(struct port *port, const struct dp_port_config *config, const stru
 		.n_wanted = need->n_queues,
 	};
 	snprintf(port->name, sizeof(port->name), "%s", config->device);
+	rc = port_nat_addrs(port, config);
+	if (rc < 0)
+		return rc;
 	rc = rte_eth_dev_get_port_by_name(config->device, &port->id);
 	if (rc < 0)
 		return port_fail(port, "rte_eth_dev_get_port_by_name", rc);

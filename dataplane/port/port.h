@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "dataplane/flow/flow.h"
 #include "dataplane/flow/rss.h"
 #include "dataplane/worker/dp.h"
 
@@ -49,6 +50,7 @@ struct port {
 	uint16_t reta_size; // of the NIC's redirection table; 0: leave it alone
 	const struct rss *rss;
 	char name[64]; // device name, for messages
+	struct flow_nat_pool nat_v4, nat_v6; // source addresses for clients; may be empty
 };
 
 /** What the data plane wants of each port. */
@@ -61,7 +63,7 @@ struct port_need {
 
 /**
  * Finds and configures a device. Logs one line naming device and call on failure.
- * @return 0, -ENODEV (no such device), -errno of the driver
+ * @return 0, -ENODEV (no such device), -E2BIG (too many NAT addresses), -errno of the driver
  */
 [[nodiscard]] int
 port_open(struct port *port, const struct dp_port_config *config, const struct port_need *need);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The Sallyport authors
 
+#include "dataplane/port/port.h"
 #include "dataplane/stage/checksum.h"
 #include "dataplane/stage/stage.h"
 
@@ -68,6 +69,19 @@ static void flow_deltas_set(struct flow *f, const struct client *c)
 	f->l4_delta = l4;
 }
 
+// The addresses that clients have on the port of @p adj; NULL: the one that the kernel would take.
+static const struct flow_nat_pool *
+nat_pool(const struct worker *w, const struct fib_adj *adj, uint8_t family)
+{
+	const struct port *port = adj->port_id < RTE_MAX_ETHPORTS ? w->tx[adj->port_id].port : NULL;
+	const struct flow_nat_pool *pool;
+
+	if (port == NULL)
+		return NULL;
+	pool = family == IP_FAMILY_V4 ? &port->nat_v4 : &port->nat_v6;
+	return pool->n > 0 ? pool : NULL;
+}
+
 static struct flow *classify_create(
 	struct worker *w,
 	struct client *c,
@@ -75,6 +89,7 @@ static struct flow *classify_create(
 	const struct flow_inside *key)
 {
 	struct ip_addr dst = {.family = key->family};
+	const struct flow_nat_pool *pool;
 	struct fib_adj adj;
 	struct flow *f;
 
@@ -92,11 +107,15 @@ static struct flow *classify_create(
 	case FIB_FAILED:
 		break;
 	}
-	if (adj.source.family != key->family) {
+	pool = nat_pool(w, &adj, key->family);
+	if (pool != NULL) {
+		f = flow_create_pooled(w->flows, key, pool, key->dst, w->flow_tick);
+	} else if (adj.source.family == key->family) {
+		f = flow_create(w->flows, key, adj.source.bytes, key->dst, w->flow_tick);
+	} else {
 		worker_drop(w, m, DROP_no_source);
 		return NULL;
 	}
-	f = flow_create(w->flows, key, adj.source.bytes, key->dst, w->flow_tick);
 	if (f != NULL) {
 		flow_deltas_set(f, c);
 		return f;

@@ -65,6 +65,9 @@ static inline uint64_t dp_now(void)
 struct dp_port_config {
 	const char *device; // DPDK device name after probing, e.g. "net_tap0" or "0000:01:00.0"
 	enum dp_role role;
+	// Sources for what clients send out here; none: the address that the kernel would take.
+	const struct ip_addr *nat_addrs; // copied
+	size_t n_nat_addrs; // at most FLOW_NAT_ADDRS_MAX of a family
 };
 
 struct dp_config {

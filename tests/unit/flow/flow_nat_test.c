@@ -99,6 +99,58 @@ static void port_is_shared_between_endpoints(void **)
 	flow_table_destroy(t);
 }
 
+static struct flow_nat_pool pool_of(unsigned n)
+{
+	struct flow_nat_pool pool = {.n = (uint16_t)n};
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct ip_addr addr = fixture_addr("192.0.2.0");
+
+		memcpy(pool.addrs[i], addr.bytes, sizeof(pool.addrs[i]));
+		pool.addrs[i][3] = (uint8_t)(100 + i);
+	}
+	return pool;
+}
+
+static unsigned
+pooled(struct flow_table *t, const struct flow_nat_pool *pool, uint32_t slot, uint16_t sport)
+{
+	struct flow_inside key = fixture_inside(slot, FLOW_KIND_UDP, "10.0.0.1", sport, 53);
+	const struct flow *f = flow_create_pooled(t, &key, pool, key.dst, 0);
+
+	return f != NULL ? f->lan[3] : 0;
+}
+
+// RFC 4787 REQ-2: a client has one address as long as it can; clients are spread over all.
+static void client_keeps_its_address_of_the_pool(void **)
+{
+	struct flow_nat_pool pool = pool_of(3);
+	struct flow_table *t = fixture_create(100, 4);
+
+	for (uint32_t slot = 0; slot < 6; slot++)
+		for (uint16_t i = 0; i < 2; i++)
+			assert_int_equal(
+				pooled(t, &pool, slot, (uint16_t)(1000 + i)), 100 + slot % 3);
+	flow_table_destroy(t);
+}
+
+// Four ports each: the ones of other addresses are used when the own are gone, four addresses far.
+static void next_address_when_ports_run_out(void **)
+{
+	struct flow_nat_pool pool = pool_of(5);
+	struct flow_table *t = fixture_create(100, 4);
+
+	for (uint16_t i = 0; i < 16; i++)
+		assert_int_equal(pooled(t, &pool, 2, i), 100 + (2 + i / 4) % 5);
+	errno = 0;
+	assert_int_equal(pooled(t, &pool, 2, 16), 0);
+	assert_int_equal(errno, EADDRNOTAVAIL);
+	assert_int_equal(pooled(t, &pool, 1, 16), 101);
+	// What there is already stays where it is.
+	assert_int_equal(pooled(t, &pool, 2, 3), 102);
+	flow_table_destroy(t);
+}
+
 // Every port of the range is found, then the next flow fails, then a freed port is found.
 static void range_runs_out(void **)
 {
@@ -188,6 +240,8 @@ int main(void)
 		cmocka_unit_test(own_port_is_kept_when_free),
 		cmocka_unit_test(same_port_of_two_clients),
 		cmocka_unit_test(port_is_shared_between_endpoints),
+		cmocka_unit_test(client_keeps_its_address_of_the_pool),
+		cmocka_unit_test(next_address_when_ports_run_out),
 		cmocka_unit_test(range_runs_out),
 		cmocka_unit_test(large_range_fills_up),
 		cmocka_unit_test(pair_without_ports),

@@ -17,7 +17,8 @@ static const char good[] = "# comment\n"
 			   "    addresses: [203.0.113.10/24, \"2001:db8:113::10/64\"]\n"
 			   "    routes:\n"
 			   "      - {to: 0.0.0.0/0, via: 203.0.113.1}\n"
-			   "  - {name: lan, role: lan, device: \"0000:01:00.1\"}\n"
+			   "  - {name: lan, role: lan, device: \"0000:01:00.1\",\n"
+			   "     nat_addresses: [192.0.2.200, \"2001:db8:2::200\"]}\n"
 			   "cores: {control: 2, workers: [3, 7]}\n"
 			   "idle: sleep\n"
 			   "hugepages: false\n"
@@ -40,6 +41,9 @@ static void accepts(void **)
 	assert_int_equal(c->ports[0].addrs[1].prefix_len, 64);
 	assert_int_equal(c->ports[0].n_routes, 1);
 	assert_int_equal(c->ports[0].routes[0].to.len, 0);
+	assert_int_equal(c->ports[0].n_nat_addrs, 0);
+	assert_int_equal(c->ports[1].n_nat_addrs, 2);
+	assert_string_equal(ip_addr_format(&c->ports[1].nat_addrs[1], text), "2001:db8:2::200");
 	assert_true(config_device_is_vdev(c->ports[0].device));
 	assert_false(config_device_is_vdev(c->ports[1].device));
 	assert_int_equal(c->control_core, 2);
@@ -107,6 +111,13 @@ static void refuses(void **)
 		{"ports:\n  - {name: wan, role: wan, device: a}\n  - {name: wan, role: lan, "
 		 "device: b}\n",
 		 "ports[1]"},
+		{"ports:\n  - {name: wan, role: wan, device: a, nat_addresses: [10.0.0.1]}\n",
+		 "nat_addresses are for ports with the role lan"},
+		{PORT "  - {name: lan, role: lan, device: b, nat_addresses: [10.0.0.1/24]}\n",
+		 "g.yaml:3: ports[1].nat_addresses[0]"},
+		{PORT
+		 "  - {name: lan, role: lan, device: b, nat_addresses: [10.0.0.1, 10.0.0.1]}\n",
+		 "ports[1].nat_addresses[1]"},
 		{"ports: [\n", "g.yaml"},
 	};
 

@@ -73,6 +73,19 @@ static void udp_and_tcp(
 	assert_int_equal(packet_u16(&got_back, packet_l4(&back) + 4), 77);
 }
 
+// What the LAN sees is the port's NAT address; what it sends to the port's own is no client's.
+static void nat_addresses_of_the_port(void **state)
+{
+	struct world_keys k = connect_client(*state, 0);
+	struct packet stray;
+
+	udp_and_tcp(*state, &k, WORLD_CLIENT_V4, WORLD_POOL_V4, WORLD_SERVER_V4);
+	udp_and_tcp(*state, &k, WORLD_CLIENT_V6, WORLD_POOL_V6, WORLD_SERVER_V6);
+	stray = packet_udp(WORLD_SERVER_V4, 81, WORLD_LAN_V4, 25401, "x", 1);
+	world_lan_send(*state, &stray);
+	world_expect_silence(*state);
+}
+
 static void there_and_back_v4(void **state)
 {
 	struct world_keys k = connect_client(*state, 0);
@@ -480,6 +493,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WORLD_TEST(there_and_back_v4),
+		cmocka_unit_test_setup_teardown(
+			nat_addresses_of_the_port, world_setup_pooled, world_teardown),
 		WORLD_TEST(there_and_back_v6),
 		WORLD_TEST_V6(there_and_back_v4),
 		WORLD_TEST_V6(there_and_back_v6),

@@ -121,10 +121,19 @@ static void rings_create(struct world *wd, int port, const char **device)
 	*device = devices[port];
 }
 
-int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool is_path_v6)
+static void fleet_setup(
+	void **state,
+	unsigned n_workers,
+	unsigned n_queues,
+	bool is_path_v6,
+	const struct ip_addr *nat_addrs,
+	size_t n_nat_addrs)
 {
 	struct world *wd = calloc(1, sizeof(*wd));
-	struct dp_port_config ports[2] = {{.role = DP_ROLE_WAN}, {.role = DP_ROLE_LAN}};
+	struct dp_port_config ports[2] = {
+		{.role = DP_ROLE_WAN},
+		{.role = DP_ROLE_LAN, .nat_addrs = nat_addrs, .n_nat_addrs = n_nat_addrs},
+	};
 	struct dp_config config = {
 		.ports = ports,
 		.n_ports = 2,
@@ -160,6 +169,19 @@ int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool 
 	world_client_add(wd, 0);
 	world_run(wd);
 	*state = wd;
+}
+
+int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool is_path_v6)
+{
+	fleet_setup(state, n_workers, n_queues, is_path_v6, NULL, 0);
+	return 0;
+}
+
+int world_setup_pooled(void **state)
+{
+	const struct ip_addr pool[] = {addr_of(WORLD_POOL_V4), addr_of(WORLD_POOL_V6)};
+
+	fleet_setup(state, 1, 1, false, pool, COUNT_OF(pool));
 	return 0;
 }
 

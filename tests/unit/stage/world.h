@@ -36,6 +36,8 @@ enum {
 
 #define WORLD_LAN_V4 "192.0.2.1"
 #define WORLD_LAN_V6 "2001:db8:2::1"
+#define WORLD_POOL_V4 "192.0.2.200"
+#define WORLD_POOL_V6 "2001:db8:2::200"
 #define WORLD_SERVER_V4 "192.0.2.10"
 #define WORLD_SERVER_V6 "2001:db8:2::10"
 #define WORLD_SILENT_V4 "192.0.2.66"
@@ -75,6 +77,7 @@ int world_setup(void **state);
 int world_setup_v6(void **state); // the client's path is over IPv6
 int world_setup_relayed(void **state); // the client's addresses are those of a relay
 int world_setup_relayed_v6(void **state);
+int world_setup_pooled(void **state); // the LAN port has WORLD_POOL_V4 and _V6 for clients
 int world_teardown(void **state);
 /** The same with several workers, at most WORLD_QUEUES, and a number of queues per port. */
 int world_fleet_setup(void **state, unsigned n_workers, unsigned n_queues, bool is_path_v6);
