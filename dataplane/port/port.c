@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOG_AREA "dataplane.port"
@@ -86,8 +87,7 @@ port_pick_rss(struct port *port, const struct rte_eth_dev_info *info, struct rte
 
 	if (port->n_queues < 2 || port->n_queues < port->n_wanted || port_is_software(info)
 	    || key_size < RSS_KEY_SIZE_MIN || key_size > RSS_KEY_SIZE
-	    || info->reta_size % RSS_SPREAD != 0 || info->reta_size == 0
-	    || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512)
+	    || info->reta_size % RSS_SPREAD != 0 || info->reta_size == 0)
 		return;
 	conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 	port->rss_types = wanted & info->flow_type_rss_offloads;
@@ -96,22 +96,33 @@ port_pick_rss(struct port *port, const struct rte_eth_dev_info *info, struct rte
 	conf->rx_adv_conf.rss_conf = port_rss_conf(port, (uint8_t *)(uintptr_t)port->rss->key);
 }
 
-// The redirection table, after the start as most drivers want it. Without it packets arrive at
-// other workers than computed and are handed off.
-static void port_spread(struct port *port)
+static_assert(RSS_SPREAD % RTE_ETH_RETA_GROUP_SIZE == 0, "tables are of whole groups");
+
+static int port_reta_update(const struct port *port)
 {
-	struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+	size_t n_groups = port->reta_size / RTE_ETH_RETA_GROUP_SIZE;
+	struct rte_eth_rss_reta_entry64 *reta = calloc(n_groups, sizeof(*reta));
 	int rc;
 
-	if (port->reta_size == 0)
-		return;
+	if (reta == NULL)
+		return -ENOMEM;
 	for (unsigned i = 0; i < port->reta_size; i++) {
 		reta[i / RTE_ETH_RETA_GROUP_SIZE].mask = UINT64_MAX;
 		reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
 			port->rss->workers[i % RSS_SPREAD];
 	}
 	rc = rte_eth_dev_rss_reta_update(port->id, reta, port->reta_size);
-	port->has_rss = rc == 0 && port_key_ensure(port);
+	free(reta);
+	return rc;
+}
+
+// The redirection table, after the start as most drivers want it. Without it packets arrive at
+// other workers than computed and are handed off.
+static void port_spread(struct port *port)
+{
+	if (port->reta_size == 0)
+		return;
+	port->has_rss = port_reta_update(port) == 0 && port_key_ensure(port);
 	if (!port->has_rss)
 		LOG(WARNING,
 		    "RSS key or spread not taken device=%s; packets are handed off",

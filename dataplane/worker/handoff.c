@@ -3,8 +3,15 @@
 
 #include "dataplane/worker/handoff.h"
 
+#include "control/noise/messages.h"
 #include "dataplane/stage/stage.h"
 #include "dataplane/worker/idle.h"
+
+#include <rte_prefetch.h>
+
+enum {
+	PREFETCH_AHEAD = 8, // packets: another core has them in its cache
+};
 
 enum handoff_kind {
 	HANDOFF_UP,
@@ -18,6 +25,7 @@ struct handoff_meta {
 	uint8_t outer_ecn, outer_size; // UP
 	uint8_t reserved;
 	uint16_t port_id;
+	uint32_t slot; // UP
 };
 static_assert(sizeof(struct handoff_meta) <= sizeof(struct dp_meta), "private area of an mbuf");
 
@@ -56,11 +64,15 @@ void handoff_up(
 	uint8_t outer_ecn,
 	uint8_t outer_size)
 {
+	// It has an owner, so it is long enough and the slot exists.
+	const struct noise_msg_data *msg = rte_pktmbuf_mtod(m, const struct noise_msg_data *);
+
 	push(w,
 	     to,
 	     m,
 	     (struct handoff_meta){
 		     .kind = HANDOFF_UP,
+		     .slot = noise_le32_get(msg->receiver_index) >> 8,
 		     .port_id = port_id,
 		     .outer_ecn = outer_ecn,
 		     .outer_size = outer_size,
@@ -90,6 +102,7 @@ static void take_one(struct worker *w, struct rte_mbuf *m)
 
 	switch (meta->kind) {
 	case HANDOFF_UP:
+		rte_prefetch0(&w->clients[meta->slot]);
 		i = burst_push(&w->up, m);
 		w->up.port_id[i] = meta->port_id;
 		w->up.outer_ecn[i] = meta->outer_ecn;
@@ -102,6 +115,36 @@ static void take_one(struct worker *w, struct rte_mbuf *m)
 	default:
 		worker_tx(w, meta->port_id, m);
 		break;
+	}
+}
+
+static void mbuf_prefetch(struct rte_mbuf *m)
+{
+	rte_prefetch0(m);
+	rte_prefetch0(rte_mbuf_to_priv(m));
+}
+
+static void frame_prefetch(const struct rte_mbuf *m)
+{
+	const uint8_t *p = rte_pktmbuf_mtod(m, const uint8_t *);
+
+	rte_prefetch0(p);
+	rte_prefetch0(p + RTE_CACHE_LINE_SIZE);
+}
+
+// First the mbufs, then what they point at.
+static void take_all(struct worker *w, struct rte_mbuf **pkts, unsigned n)
+{
+	for (unsigned i = 0; i < n && i < 2 * PREFETCH_AHEAD; i++)
+		mbuf_prefetch(pkts[i]);
+	for (unsigned i = 0; i < n && i < PREFETCH_AHEAD; i++)
+		frame_prefetch(pkts[i]);
+	for (unsigned i = 0; i < n; i++) {
+		if (i + 2 * PREFETCH_AHEAD < n)
+			mbuf_prefetch(pkts[i + 2 * PREFETCH_AHEAD]);
+		if (i + PREFETCH_AHEAD < n)
+			frame_prefetch(pkts[i + PREFETCH_AHEAD]);
+		take_one(w, pkts[i]);
 	}
 }
 
@@ -122,8 +165,7 @@ unsigned handoff_run(struct worker *w)
 		burst_reset(&w->up);
 		burst_reset(&w->down);
 		w->down.is_handed = true;
-		for (unsigned i = 0; i < n; i++)
-			take_one(w, pkts[i]);
+		take_all(w, pkts, n);
 		worker_stages(w);
 		total += n;
 	}

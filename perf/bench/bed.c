@@ -229,26 +229,33 @@ void bed_policy_publish(struct bed *bed, uint32_t slot)
 	dp_policy_publish(bed->dp, slot, p);
 }
 
-static void ring_make(struct bed *bed, int port, const char **device)
+// Names are never used twice: the bus keeps devices that are closed.
+static void port_make(struct bed *bed, int port, unsigned serial, char device[RTE_DEV_NAME_MAX_LEN])
 {
-	static const char *const names[] = {"bench_wan", "bench_lan"};
-	static const char *const devices[] = {"net_ring_bench_wan", "net_ring_bench_lan"};
-	char name[32];
+	struct rte_ring *rx[BED_WORKERS_MAX], *tx[BED_WORKERS_MAX];
+	char name[32], ring[48];
 
-	snprintf(name, sizeof(name), "%s_rx", names[port]);
-	bed->rx[port] =
-		rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	snprintf(name, sizeof(name), "%s_tx", names[port]);
-	bed->tx[port] =
-		rte_ring_create(name, RING_SIZE, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	check(bed->rx[port] != NULL && bed->tx[port] != NULL, "rte_ring_create");
-	check(rte_eth_from_rings(names[port], &bed->rx[port], 1, &bed->tx[port], 1, 0) >= 0,
+	snprintf(name, sizeof(name), "bench%u_%s", serial, port == BED_WAN ? "wan" : "lan");
+	for (unsigned w = 0; w < bed->n_workers; w++) {
+		snprintf(ring, sizeof(ring), "%s_rx%u", name, w);
+		rx[w] = rte_ring_create(
+			ring, RING_SIZE, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		snprintf(ring, sizeof(ring), "%s_tx%u", name, w);
+		tx[w] = rte_ring_create(
+			ring, RING_SIZE, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+		check(rx[w] != NULL && tx[w] != NULL, "rte_ring_create");
+		bed->rx[bed_ring(port, w)] = rx[w];
+		bed->tx[bed_ring(port, w)] = tx[w];
+	}
+	check(rte_eth_from_rings(name, rx, bed->n_workers, tx, bed->n_workers, 0) >= 0,
 	      "rte_eth_from_rings");
-	*device = devices[port];
+	snprintf(device, RTE_DEV_NAME_MAX_LEN, "net_ring_%s", name);
 }
 
 static void dp_make(struct bed *bed)
 {
+	static unsigned serial;
+	char devices[2][RTE_DEV_NAME_MAX_LEN];
 	struct dp_port_config ports[2] = {{.role = DP_ROLE_WAN}, {.role = DP_ROLE_LAN}};
 	struct dp_config config = {
 		.ports = ports,
@@ -260,12 +267,17 @@ static void dp_make(struct bed *bed)
 		.nat_port_first = NAT_FIRST,
 		.nat_port_last = NAT_LAST,
 		.n_mbufs = 16383,
+		.worker_lcores = {0, 1},
+		.n_workers = bed->n_workers,
 		.tunnel_v4 = v4(100, 127, 255, 1),
 		.tunnel_v6 = tunnel_v6(0xffffff),
 	};
 
-	for (int i = 0; i < 2; i++)
-		ring_make(bed, i, &ports[i].device);
+	for (int i = 0; i < 2; i++) {
+		port_make(bed, i, serial, devices[i]);
+		ports[i].device = devices[i];
+	}
+	serial++;
 	bed->dp = dp_create(&config);
 	check(bed->dp != NULL, "dp_create");
 	bed->w = dp_start_inline(bed->dp);
@@ -274,11 +286,12 @@ static void dp_make(struct bed *bed)
 		dp_port_mac(bed->dp, (size_t)i, bed->mac[i]);
 }
 
-struct bed *bed_create(void)
+struct bed *bed_create(unsigned n_workers)
 {
 	struct bed *bed = rte_zmalloc("bed", sizeof(*bed), RTE_CACHE_LINE_SIZE);
 
 	check(bed != NULL && sodium_init() >= 0, "bed");
+	bed->n_workers = n_workers;
 	bed->rng = 0x5a11;
 	bed->now = dp_now() + rte_get_tsc_hz();
 	bed->aead = aead_create(SOCKET_ID_ANY);
@@ -315,7 +328,7 @@ void bed_destroy(struct bed *bed)
 	fib_destroy((struct fib *)(uintptr_t)bed->fib);
 	acl_registry_destroy(bed->acl);
 	aead_destroy(bed->aead);
-	for (int i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 2 * bed->n_workers; i++) {
 		rte_ring_free(bed->rx[i]);
 		rte_ring_free(bed->tx[i]);
 	}
@@ -330,10 +343,10 @@ unsigned bed_take(struct bed *bed)
 	struct dp_event events[DP_BURST_MAX];
 	unsigned n, total = 0;
 
-	for (int port = 0; port < 2; port++)
+	for (unsigned ring = 0; ring < 2 * bed->n_workers; ring++)
 		do {
 			n = rte_ring_sc_dequeue_burst(
-				bed->tx[port], (void *)pkts, DP_BURST_MAX, NULL);
+				bed->tx[ring], (void *)pkts, DP_BURST_MAX, NULL);
 			rte_pktmbuf_free_bulk(pkts, n);
 			total += n;
 		} while (n > 0);
@@ -350,11 +363,21 @@ void bed_settle(struct bed *bed)
 	unsigned idle = 0;
 
 	while (idle < 2) {
-		idle = worker_run_once(bed->w, bed->now) == 0 ? idle + 1 : 0;
+		unsigned work = 0;
+
+		for (unsigned i = 0; i < bed->n_workers; i++)
+			work += worker_run_once(dp_worker(bed->dp, i), bed->now);
+		idle = work == 0 ? idle + 1 : 0;
 		bed_take(bed);
 	}
-	worker_housekeep(bed->w);
+	for (unsigned i = 0; i < bed->n_workers; i++)
+		worker_housekeep(dp_worker(bed->dp, i));
 	dp_reclaim(bed->dp);
+}
+
+unsigned bed_owner(const struct bed *bed, uint32_t slot)
+{
+	return owner_get(bed->w->published->owners, slot);
 }
 
 unsigned bed_feed(struct bed *bed, const struct bed_round *r, unsigned at, int port)

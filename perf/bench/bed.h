@@ -36,6 +36,7 @@ enum {
 	BED_GROUPS = 50, // distinct policy sets
 	BED_ROUND = 4096, // packets made ready at once: more than the second-level cache holds
 	BED_UDP_PORT = 52625,
+	BED_WORKERS_MAX = 2,
 	BED_CLIENT_PORT = 51820,
 };
 
@@ -48,7 +49,9 @@ struct bed_keys {
 struct bed {
 	struct dp *dp;
 	struct worker *w;
-	struct rte_ring *rx[2], *tx[2];
+	unsigned n_workers;
+	// By bed_ring(); of a bed with one worker, by port.
+	struct rte_ring *rx[2 * BED_WORKERS_MAX], *tx[2 * BED_WORKERS_MAX];
 	uint8_t mac[2][6];
 	uint64_t now;
 	struct aead *aead; // ours, not the worker's
@@ -74,7 +77,7 @@ struct bed_round {
 };
 
 /** @return a bed with all clients connected; exits with a message if that fails. */
-struct bed *bed_create(void);
+struct bed *bed_create(unsigned n_workers);
 /** Takes policies that were not published by the bed itself with it. */
 void bed_destroy(struct bed *bed);
 
@@ -147,7 +150,16 @@ unsigned bed_ops_down(
 	struct aead_op *ops,
 	bool is_one_key);
 
-/** Puts up to DP_BURST_MAX packets from @p at on a wire. @return how many */
+/** @return the place in rx and tx of a worker's queue of a port */
+static inline unsigned bed_ring(int port, unsigned worker)
+{
+	return (unsigned)port + 2 * worker;
+}
+
+/** @return whose client that is */
+unsigned bed_owner(const struct bed *bed, uint32_t slot);
+
+/** Puts up to DP_BURST_MAX packets from @p at on a wire, for worker 0. @return how many */
 unsigned bed_feed(struct bed *bed, const struct bed_round *r, unsigned at, int port);
 /** Takes everything from both wires and frees it. @return how many */
 unsigned bed_take(struct bed *bed);

@@ -33,5 +33,10 @@ void bench_handshake(const struct bench_config *config, struct results *r);
 void bench_policy_update(struct bed *bed, const struct bench_config *config, struct results *r);
 /** The control core with 10,000 clients that check every 1.5 s; uses a second lcore. Call it last. */
 void bench_connections(struct bed *bed, const struct bench_config *config, struct results *r);
+/**
+ * Two workers beside each other against one alone, and packets that all arrive at the wrong worker.
+ * @p bed has two workers; uses a second lcore.
+ */
+void bench_workers(struct bed *bed, const struct bench_config *config, struct results *r);
 /** What all that takes of memory; call it with the bed at its fullest. */
 void bench_memory(struct bed *bed, struct results *r);

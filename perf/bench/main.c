@@ -24,7 +24,7 @@ struct options {
 static void usage(FILE *f)
 {
 	fputs("bench [--quick] [--huge] [--json FILE] [--only "
-	      "path|miss|acl|handshake|policy_update|memory|connections]\n",
+	      "path|miss|acl|handshake|policy_update|memory|connections|workers]\n",
 	      f);
 }
 
@@ -146,6 +146,9 @@ static void table_line(const json_t *result)
 			"aead_ratio",
 			"over_aead_cycles",
 			"ratio",
+			"aead_scale",
+			"over_direct_cycles",
+			"arrival_cycles",
 			"mpps",
 			"gbps",
 			"drops",
@@ -209,7 +212,7 @@ static void benches_run(const struct options *o, struct results *r)
 		.connection_runs = o->is_quick ? 1 : 3,
 		.connection_seconds = o->is_quick ? 10 : 30,
 	};
-	struct bed *bed = bed_create();
+	struct bed *bed = bed_create(1);
 
 	if (is_wanted(o, "path"))
 		bench_path(bed, &config, r);
@@ -225,6 +228,11 @@ static void benches_run(const struct options *o, struct results *r)
 		bench_policy_update(bed, &config, r);
 	if (is_wanted(o, "connections"))
 		bench_connections(bed, &config, r);
+	bed_destroy(bed);
+	if (!is_wanted(o, "workers"))
+		return;
+	bed = bed_create(2);
+	bench_workers(bed, &config, r);
 	bed_destroy(bed);
 }
 
