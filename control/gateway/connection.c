@@ -70,6 +70,7 @@ static void take_down(struct connection *conn, bool tell_worker)
 	if (!conn->is_up)
 		return;
 	conn->last_timestamp = conn->peer.last_timestamp;
+	relay_users_leave(conn->gw->relay_users, &conn->relay_user);
 	ice_agent_destroy(conn->agent);
 	conn->agent = NULL;
 	noise_peer_fini(&conn->peer);
@@ -77,7 +78,6 @@ static void take_down(struct connection *conn, bool tell_worker)
 	conn->has_path = false;
 	conn->held_size = 0;
 	conn->route = (struct turn_route){0};
-	conn->relay = RELAYS_NONE;
 	conn->is_idle = false;
 	heap_set(&conn->gw->deadlines, &conn->timer, UINT64_MAX);
 	candidates_hold_forget(conn->gw->hold, &conn->client->id);

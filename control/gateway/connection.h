@@ -50,9 +50,6 @@ void connection_candidate(struct connection *conn, const char *line, bool is_wit
 /** A WAN address appeared: a new host candidate for this connection. */
 void connection_host_add(struct connection *conn, const struct ip_addr *addr);
 
-/** What became of a relay, for every connection. */
-void connection_relay_event(struct connection *conn, const struct relays_event *event);
-
 /** A STUN packet from the client's side; counts the outcome. */
 void connection_stun(
 	struct gw *gw,

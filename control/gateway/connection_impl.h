@@ -6,6 +6,7 @@
 #include "control/gateway/connection.h"
 #include "control/noise/messages.h"
 #include "control/path/candidate.h"
+#include "control/path/relay_users.h"
 
 /**
  * What connection.c (life, handshakes, keys) and connection_path.c (candidates and the way to the
@@ -41,7 +42,7 @@ struct connection {
 	uint64_t idle_check; // boot time, ns
 	uint64_t awake_until; // boot time, ns: not idle before, with packets or without
 
-	uint32_t relay; // whose relayed addresses are candidates; RELAYS_NONE: no relay
+	struct relay_user relay_user; // joined while it has an agent
 	bool has_path;
 	struct ip_endpoint local, remote; // the selected pair
 	// The newest answer to a handshake that came before there was a path.
@@ -62,6 +63,15 @@ void connection_ice_pump(struct connection *conn);
 /** Notes the next deadline; the connection is up. */
 void connection_timer_update(struct connection *conn);
 
+/** The connection that a user of the relays is. */
+static inline struct connection *connection_of_relay_user(struct relay_user *user)
+{
+	return (struct connection
+			*)(void *)((char *)user - offsetof(struct connection, relay_user));
+}
+
+/** Tells the worker how the client is reached, if that changed. */
+void connection_path_publish(struct connection *conn);
 /** Gives a new agent our addresses: those of the ports and those that relays gave us. */
 void connection_locals_add(struct connection *conn);
 /** Keeps an answer to a handshake until a path is selected; other messages are not kept. */

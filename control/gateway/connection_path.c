@@ -9,15 +9,10 @@
 #include "control/gateway/lane.h"
 #include "control/gateway/relay.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define LOG_AREA "gateway.connection"
-
-enum {
-	// Of all relays together; a connection has one relayed address per family, the rest is shared.
-	RELAY_CANDIDATES_MAX = 16,
-	REMOTES_MAX = 32, // that get a channel at a new relay; a client has a handful
-};
 
 static bool endpoint_routes_are_equal(const struct turn_route *a, const struct turn_route *b)
 {
@@ -25,20 +20,15 @@ static bool endpoint_routes_are_equal(const struct turn_route *a, const struct t
 		&& ip_endpoint_eq(&a->remote, &b->remote);
 }
 
-static bool is_relayed(const struct connection *conn, const struct ip_endpoint *local)
-{
-	return relays_find_relayed(conn->gw->relays, local) != RELAYS_NONE;
-}
-
-// Tells the worker, if anything changed.
-static void path_publish(struct connection *conn)
+void connection_path_publish(struct connection *conn)
 {
 	struct turn_route route = {.local = conn->local, .remote = conn->remote};
 	struct dp_cmd cmd = {.type = DP_CMD_PATH_SET, .slot = conn->slot};
+	int rc;
 
-	// Without a channel there is no way until CHANNEL_UP tells of one.
-	if (is_relayed(conn, &conn->local)
-	    && relays_route(conn->gw->relays, gw_now_ns(), &conn->local, &conn->remote, &route) < 0)
+	rc = relays_route(conn->gw->relays, gw_now_ns(), &conn->local, &conn->remote, &route);
+	// Relayed, but without a channel, there is no way until CHANNEL_UP tells of one.
+	if (rc < 0 && rc != -EADDRNOTAVAIL)
 		route = (struct turn_route){0};
 	if (endpoint_routes_are_equal(&route, &conn->route))
 		return;
@@ -62,19 +52,21 @@ void connection_path_select(
 	const struct ip_endpoint *local,
 	const struct ip_endpoint *remote)
 {
+	bool is_relay =
+		relay_users_path_set(conn->gw->relay_users, &conn->relay_user, local, remote);
 	char id[UUID_TEXT_SIZE], from[IP_TEXT_SIZE], to[IP_TEXT_SIZE];
 
 	conn->has_path = true;
 	conn->local = *local;
 	conn->remote = *remote;
-	path_publish(conn);
+	connection_path_publish(conn);
 	if (conn->held_size > 0)
 		relay_send(conn->gw, local, remote, conn->held, conn->held_size);
 	conn->held_size = 0;
 	LOG(INFO,
 	    "path selected client=%s path=%s",
 	    connection_id(conn, id),
-	    is_relayed(conn, local) ? "relay" : "direct");
+	    is_relay ? "relay" : "direct");
 	LOG(DEBUG,
 	    "path client=%s local=%s remote=%s",
 	    connection_id(conn, id),
@@ -126,109 +118,20 @@ static void lines_send(const struct lines *lines, struct connection *conn)
 		portal_candidates_send(conn->gw, &conn->client->id, lines->lines, lines->n);
 }
 
-static void
-local_add(struct connection *conn, const struct turn_event *candidate, struct lines *lines)
-{
-	struct ice_candidate added;
-	int rc;
-
-	rc = ice_agent_add_local(
-		conn->agent,
-		gw_now_ns(),
-		&candidate->candidate,
-		candidate->is_cross_family,
-		&added);
-	if (rc == 0) {
-		connection_wake(conn);
-		line_add(lines, conn, &added);
-	} else if (rc != -EEXIST)
-		LOG_LIMITED(WARNING, "ice_agent_add_local: %s", strerror(-rc));
-}
-
-// Chooses a relay and offers its candidates; the channels to the peer's are bound at once.
-static void relay_choose(struct connection *conn, struct lines *lines)
-{
-	struct turn_event candidates[RELAY_CANDIDATES_MAX];
-	struct ice_candidate remotes[REMOTES_MAX];
-	struct relays *relays = conn->gw->relays;
-	size_t n;
-
-	conn->relay = relays_pick(relays);
-	n = relays_candidates(relays, conn->relay, candidates, RELAY_CANDIDATES_MAX);
-	for (size_t i = 0; i < n; i++)
-		local_add(conn, &candidates[i], lines);
-	n = ice_agent_list_remotes(conn->agent, remotes, REMOTES_MAX);
-	for (size_t i = 0; i < n; i++)
-		relays_want_channel(relays, gw_now_ns(), conn->relay, &remotes[i]);
-}
-
-static void
-local_withdraw(struct connection *conn, const struct ice_candidate *c, struct lines *lines)
-{
-	struct ice_candidate removed;
-
-	if (ice_agent_remove_local(conn->agent, gw_now_ns(), c->kind, &c->addr, &removed) < 0)
-		return;
-	connection_wake(conn);
-	line_add(lines, conn, &removed);
-}
-
-static void channel_changed(struct connection *conn, const struct relays_event *event)
-{
-	if (conn->has_path && ip_endpoint_eq(&conn->remote, &event->turn.peer)
-	    && relays_find_relayed(conn->gw->relays, &conn->local) == event->relay)
-		path_publish(conn);
-}
-
-void connection_relay_event(struct connection *conn, const struct relays_event *event)
-{
-	bool is_gone = event->type == RELAYS_EVENT_WITHDRAWN;
-	struct lines lines = {.n = 0};
-
-	if (!conn->is_up || conn->agent == NULL)
-		return;
-	switch (event->type) {
-	case RELAYS_EVENT_USABLE:
-		if (conn->relay == RELAYS_NONE)
-			relay_choose(conn, &lines);
-		break;
-	case RELAYS_EVENT_CANDIDATE:
-		if (conn->relay == event->relay)
-			local_add(conn, &event->turn, &lines);
-		break;
-	case RELAYS_EVENT_WITHDRAWN:
-		local_withdraw(conn, &event->turn.candidate, &lines);
-		break;
-	case RELAYS_EVENT_LOST:
-		if (conn->relay == event->relay)
-			relay_choose(conn, &lines);
-		break;
-	case RELAYS_EVENT_CHANNEL_UP:
-	case RELAYS_EVENT_CHANNEL_DOWN:
-		channel_changed(conn, event);
-		return;
-	case RELAYS_EVENT_EMPTY:
-		return;
-	}
-	if (is_gone && lines.n > 0)
-		portal_candidates_withdraw(conn->gw, &conn->client->id, lines.lines, lines.n);
-	else if (!is_gone)
-		lines_send(&lines, conn);
-	connection_ice_pump(conn);
-	if (conn->is_up)
-		connection_timer_update(conn);
-}
-
 void connection_locals_add(struct connection *conn)
 {
 	struct ip_addr hosts[KERNEL_HOSTS_MAX];
 	size_t n = kernel_wan_addrs(conn->gw->kernel, hosts);
-	struct lines ignored = {.n = 0};
 
 	for (size_t i = 0; i < n; i++)
 		connection_host_add(conn, &hosts[i]);
 	// All of them are announced together, after the answer to the authorization.
-	relay_choose(conn, &ignored);
+	relay_users_join(
+		conn->gw->relay_users,
+		gw_now_ns(),
+		&conn->relay_user,
+		conn->agent,
+		conn->cred.local_ufrag);
 }
 
 void connection_host_add(struct connection *conn, const struct ip_addr *addr)
@@ -280,7 +183,7 @@ void connection_candidate(struct connection *conn, const char *line, bool is_wit
 	else
 		connection_wake(conn);
 	if (rc == 0 && !is_withdrawn)
-		relays_want_channel(conn->gw->relays, now, conn->relay, &c);
+		relay_users_remote_added(conn->gw->relay_users, now, &conn->relay_user, &c);
 	connection_ice_pump(conn);
 	if (conn->is_up)
 		connection_timer_update(conn);

@@ -119,7 +119,7 @@ static void on_prepare(uv_prepare_t *prepare)
 		    "authorizations of init in force clients=%zu",
 		    access_count(gw->access));
 	}
-	relay_pump(gw);
+	more = relay_pump(gw) || more;
 	timers_arm(gw);
 	dp_reclaim(gw->dp);
 	if (more || !dp_sleep_enter(gw->dp))

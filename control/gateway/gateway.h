@@ -44,6 +44,7 @@ struct gw_stats {
 	uint64_t portal_refused; // messages with a bad field
 	uint64_t authorized; // authorizations granted or refreshed
 	uint64_t connections_opened, connections_failed;
+	uint64_t relay_no_channel; // datagrams to a peer whose channel was not there yet
 	uint64_t static_moved; // static peers followed to another address
 	uint64_t timer_late_ns; // by how much a connection's deadline was missed at most
 	uint64_t kernel_refused; // frames and requests that the kernel did not take
@@ -60,6 +61,7 @@ struct gw {
 	struct stun_mac *stun_mac;
 	struct ice_table *ice;
 	struct relays *relays;
+	struct relay_users *relay_users;
 	struct ip_endpoint relay_addrs[DP_RELAYS_MAX]; // what the worker knows of them
 	size_t n_relay_addrs;
 	struct session *session;

@@ -4,11 +4,12 @@
 #pragma once
 
 #include "control/gateway/gateway.h"
+#include "control/path/relay_users.h"
 
 #include <stddef.h>
 
 /**
- * The gateway's relays: the set of control/path/relays.h between the portal's lists, the lane to
+ * The gateway's relays: the set of control/path/relays.h and its users between the portal's lists, the lane to
  * the worker and the connections. All connections share one allocation per relay, from the first
  * WAN address of each family.
  *
@@ -37,13 +38,6 @@ void relay_list(
 /** @return whether a path through a relay can be offered now */
 bool relay_is_usable(struct gw *gw);
 
-/** A datagram on its way through the relays: in as it arrived, out as the peer sent it. */
-struct relay_datagram {
-	struct ip_endpoint local, remote;
-	const uint8_t *data;
-	size_t size;
-};
-
 /**
  * Unwraps what a relay sent.
  * @return true if @p d is now (or was already) a peer's; false if it was the relay's own, or dropped
@@ -57,5 +51,5 @@ void relay_send(
 	const void *data,
 	size_t size);
 
-/** Sends and acts on everything that the relays have queued. */
-void relay_pump(struct gw *gw);
+/** Sends and tells what the relays have queued, within bounds. @return whether there is more */
+[[nodiscard]] bool relay_pump(struct gw *gw);

@@ -5,6 +5,7 @@
 
 #include "control/base/uv_cast.h"
 #include "control/gateway/connection.h"
+#include "control/path/relay_users.h"
 
 #define NSEC_PER_MS 1000000ull
 
@@ -38,7 +39,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static uint64_t earliest(const struct gw *gw)
 {
 	const struct heap_node *top = heap_top(&gw->deadlines);
-	uint64_t deadline = relays_next_deadline(gw->relays);
+	uint64_t deadline = relay_users_deadline(gw->relay_users);
 
 	if (!gw->is_stopping)
 		deadline = earlier(deadline, access_deadline(gw->access));

@@ -106,6 +106,7 @@ static void fill_control(const struct gw *gw, struct rte_tel_data *data)
 #define X(name) add_named(data, "names", #name, names.name);
 	FORWARDER_COUNTERS(X)
 #undef X
+	rte_tel_data_add_dict_u64(data, "relay_no_channel", stats->relay_no_channel);
 	rte_tel_data_add_dict_u64(data, "timer_late_us", stats->timer_late_ns / 1000);
 	rte_tel_data_add_dict_u64(data, "lane_dropped", lane_dropped(gw->lane));
 }

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include "control/base/hash_map.h"
 #include "control/path/ice.h"
 
 #include <stdbool.h>
@@ -29,16 +30,9 @@
 #define ICE_EVENT_QUEUE_MAX 8
 #define ICE_USERNAME_SIZE (2 * ICE_UFRAG_LEN_MAX + 2)
 
-/** A link in a bucket of struct ice_table. */
-struct ice_table_node {
-	struct ice_table_node *next;
-	uint64_t hash;
-	bool is_linked;
-};
-
 /** One outstanding transaction. */
 struct ice_attempt {
-	struct ice_table_node node; // first member: the table finds the attempt by its node
+	struct hash_node node; // first member: the table finds the attempt by its node
 	struct ice_pair *pair;
 	struct stun_txid txid;
 	uint64_t sent; // time
@@ -83,7 +77,7 @@ struct ice_out {
 };
 
 struct ice_agent {
-	struct ice_table_node node; // first member: the table finds the agent by its node
+	struct hash_node node; // first member: the table finds the agent by its node
 	struct ice_table *table;
 	struct stun_mac *mac;
 	void (*random)(void *random_ctx, void *buf, size_t size);

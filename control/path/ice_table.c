@@ -12,80 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BUCKETS_MIN 64 // power of two
-
 static_assert(ICE_TABLE_KEY_SIZE == crypto_shorthash_KEYBYTES, "SipHash key");
 static_assert(offsetof(struct ice_agent, node) == 0, "agents are found by their node");
 static_assert(offsetof(struct ice_attempt, node) == 0, "attempts are found by their node");
 
-// Chained buckets, doubled as they fill. When memory is short the chains grow instead.
-struct map {
-	struct ice_table_node **buckets;
-	size_t n_buckets; // power of two
-	size_t n_nodes;
-};
-
 struct ice_table {
-	struct map agents; // by USERNAME of requests to them
-	struct map attempts; // by transaction id
+	struct hash_map agents; // by USERNAME of requests to them
+	struct hash_map attempts; // by transaction id
 	uint8_t key[ICE_TABLE_KEY_SIZE];
 };
-
-static void map_link(struct map *map, struct ice_table_node *node)
-{
-	struct ice_table_node **bucket = &map->buckets[node->hash & (map->n_buckets - 1)];
-
-	node->next = *bucket;
-	*bucket = node;
-}
-
-static void map_grow(struct map *map)
-{
-	struct map bigger = {.n_buckets = map->n_buckets * 2, .n_nodes = map->n_nodes};
-
-	bigger.buckets = calloc(bigger.n_buckets, sizeof(bigger.buckets[0]));
-	if (bigger.buckets == NULL)
-		return;
-	for (size_t i = 0; i < map->n_buckets; i++) {
-		while (map->buckets[i] != NULL) {
-			struct ice_table_node *node = map->buckets[i];
-
-			map->buckets[i] = node->next;
-			map_link(&bigger, node);
-		}
-	}
-	free(map->buckets);
-	*map = bigger;
-}
-
-static void map_add(struct map *map, struct ice_table_node *node, uint64_t hash)
-{
-	if (map->n_nodes >= map->n_buckets)
-		map_grow(map);
-	node->hash = hash;
-	node->is_linked = true;
-	map_link(map, node);
-	map->n_nodes++;
-}
-
-static void map_del(struct map *map, struct ice_table_node *node)
-{
-	struct ice_table_node **link;
-
-	if (!node->is_linked)
-		return;
-	link = &map->buckets[node->hash & (map->n_buckets - 1)];
-	while (*link != node)
-		link = &(*link)->next;
-	*link = node->next;
-	node->is_linked = false;
-	map->n_nodes--;
-}
-
-static struct ice_table_node *map_first(const struct map *map, uint64_t hash)
-{
-	return map->buckets[hash & (map->n_buckets - 1)];
-}
 
 static uint64_t hash_of(const struct ice_table *table, const void *data, size_t size)
 {
@@ -104,11 +39,7 @@ struct ice_table *ice_table_create(const uint8_t key[ICE_TABLE_KEY_SIZE])
 	if (table == NULL)
 		return err_set_null(ENOMEM);
 	memcpy(table->key, key, sizeof(table->key));
-	table->agents.n_buckets = BUCKETS_MIN;
-	table->attempts.n_buckets = BUCKETS_MIN;
-	table->agents.buckets = calloc(BUCKETS_MIN, sizeof(struct ice_table_node *));
-	table->attempts.buckets = calloc(BUCKETS_MIN, sizeof(struct ice_table_node *));
-	if (table->agents.buckets == NULL || table->attempts.buckets == NULL) {
+	if (hash_map_init(&table->agents) < 0 || hash_map_init(&table->attempts) < 0) {
 		ice_table_destroy(table);
 		return err_set_null(ENOMEM);
 	}
@@ -119,8 +50,8 @@ void ice_table_destroy(struct ice_table *table)
 {
 	if (table == NULL)
 		return;
-	free(table->agents.buckets);
-	free(table->attempts.buckets);
+	hash_map_fini(&table->agents);
+	hash_map_fini(&table->attempts);
 	sodium_memzero(table, sizeof(*table));
 	free(table);
 }
@@ -132,26 +63,28 @@ size_t ice_table_agent_count(const struct ice_table *table)
 
 void ice_table_add_agent(struct ice_table *table, struct ice_agent *agent)
 {
-	map_add(&table->agents,
+	hash_map_add(
+		&table->agents,
 		&agent->node,
 		hash_of(table, agent->username_rx, strlen(agent->username_rx)));
 }
 
 void ice_table_del_agent(struct ice_table *table, struct ice_agent *agent)
 {
-	map_del(&table->agents, &agent->node);
+	hash_map_del(&table->agents, &agent->node);
 }
 
 void ice_table_add_attempt(struct ice_table *table, struct ice_attempt *attempt)
 {
-	map_add(&table->attempts,
+	hash_map_add(
+		&table->attempts,
 		&attempt->node,
 		hash_of(table, &attempt->txid, sizeof(attempt->txid)));
 }
 
 void ice_table_del_attempt(struct ice_table *table, struct ice_attempt *attempt)
 {
-	map_del(&table->attempts, &attempt->node);
+	hash_map_del(&table->attempts, &attempt->node);
 }
 
 // One arriving message and where it came in.
@@ -168,16 +101,17 @@ dispatch_request(struct ice_table *table, const struct arrival *a, struct ice_ag
 {
 	const struct stun_bytes *name = &a->msg.username;
 	enum ice_rx rx = ICE_RX_UNKNOWN_USERNAME;
-	struct ice_table_node *node;
+	struct hash_node *node;
 	uint64_t hash;
 
 	if ((a->msg.has & STUN_HAS_USERNAME) == 0)
 		return ICE_RX_NO_USERNAME;
 	hash = hash_of(table, name->data, name->size);
-	for (node = map_first(&table->agents, hash); node != NULL; node = node->next) {
+	for (node = hash_map_first(&table->agents, hash); node != NULL;
+	     node = hash_node_next(node)) {
 		struct ice_agent *candidate = (struct ice_agent *)node;
 
-		if (node->hash != hash || strlen(candidate->username_rx) != name->size
+		if (strlen(candidate->username_rx) != name->size
 		    || memcmp(candidate->username_rx, name->data, name->size) != 0)
 			continue;
 		rx = ice_check_receive(candidate, a->now, a->local, a->remote, &a->msg, NULL);
@@ -193,13 +127,13 @@ static enum ice_rx
 dispatch_response(struct ice_table *table, const struct arrival *a, struct ice_agent **agent)
 {
 	uint64_t hash = hash_of(table, &a->msg.txid, sizeof(a->msg.txid));
-	struct ice_table_node *node;
+	struct hash_node *node;
 	struct ice_attempt *attempt;
 
-	for (node = map_first(&table->attempts, hash); node != NULL; node = node->next) {
+	for (node = hash_map_first(&table->attempts, hash); node != NULL;
+	     node = hash_node_next(node)) {
 		attempt = (struct ice_attempt *)node;
-		if (node->hash != hash
-		    || memcmp(&attempt->txid, &a->msg.txid, sizeof(attempt->txid)) != 0)
+		if (memcmp(&attempt->txid, &a->msg.txid, sizeof(attempt->txid)) != 0)
 			continue;
 		*agent = attempt->pair->agent;
 		return ice_check_receive(*agent, a->now, a->local, a->remote, &a->msg, attempt);

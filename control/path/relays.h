@@ -15,7 +15,7 @@
  * connections. Follows the portal's lists, chooses a relay for each connection, and carries the
  * connections' packets from and to the relays.
  *
- * Wiring (gateway and client alike):
+ * Wiring, which relay_users.h does for gateway and client:
  *  1. init.relays and relays_presence go to relays_apply().
  *  2. A new connection calls relays_pick(), keeps the handle, and adds each of relays_candidates() to its
  *     ICE agent (ice_agent_add_local(), signal what that accepts).

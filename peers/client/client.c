@@ -87,7 +87,7 @@ void client_destroy(struct client *c)
 	pending_destroy(c->pending);
 	gateways_destroy(c->gateways);
 	resources_destroy(c->resources);
-	relays_destroy(c->relays);
+	client_relays_destroy(c);
 	free(c->remembered);
 	ice_table_destroy(c->table);
 	stun_mac_destroy(c->mac);
@@ -115,9 +115,9 @@ uint32_t client_connection_number(struct client *c)
 
 static void connection_drop(struct client *c, struct gateway *g)
 {
+	relay_users_leave(c->relay_users, &g->relay_user);
 	connection_destroy(g->connection);
 	g->connection = NULL;
-	g->relay = RELAYS_NONE;
 	candidates_hold_forget(c->hold, &g->id);
 }
 
@@ -357,7 +357,7 @@ void client_handle_timeout(struct client *c, uint64_t now)
 
 uint64_t client_deadline(const struct client *c)
 {
-	uint64_t deadline = relays_next_deadline(c->relays);
+	uint64_t deadline = relay_users_deadline(c->relay_users);
 
 	for (const struct gateway *g = gateways_first(c->gateways); g != NULL; g = g->next) {
 		uint64_t d =

@@ -6,6 +6,7 @@
 #include "control/noise/node.h"
 #include "control/path/ice.h"
 #include "control/path/ice_table.h"
+#include "control/path/relay_users.h"
 #include "control/path/relays.h"
 #include "control/portal/candidates_hold.h"
 #include "peers/client/client.h"
@@ -29,6 +30,7 @@ struct client {
 	struct stun_mac *mac;
 	struct ice_table *table;
 	struct relays *relays;
+	struct relay_users *relay_users;
 	struct connection_env env;
 	uint64_t now; // of the call that is running
 	struct uuid *remembered; // resources in use before a network reset
@@ -74,6 +76,8 @@ void client_grants_remember(struct client *c);
 
 /** @return 0, -errno */
 [[nodiscard]] int client_relays_create(struct client *c, uint64_t now);
+/** Destroys them; no connection is left. Accepts what was never created. */
+void client_relays_destroy(struct client *c);
 /** Fills in c->env. */
 void client_env_init(struct client *c);
 /** A list of the portal: drops @p disconnected, adds or refreshes @p connected. */
@@ -84,10 +88,6 @@ void client_relays_apply(
 	size_t n_disconnected,
 	const struct portal_relay *connected,
 	size_t n_connected);
-/** Chooses a relay for a new connection and adds what relays found out about our addresses. */
-void client_relay_choose(struct client *c, uint64_t now, struct gateway *g);
-/** Binds channels to the gateway's candidates. */
-void client_channels_want(struct client *c, uint64_t now, const struct gateway *g);
 /** Asks the portal for relays. */
 void client_no_relays_send(struct client *c);
 /** Sends and acts on everything that the relays have queued; at the end of each call. */

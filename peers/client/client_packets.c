@@ -312,28 +312,18 @@ void client_udp_packet(
 	uint8_t *buf,
 	size_t size)
 {
-	struct turn_data data;
-	uint32_t relay;
+	struct relay_datagram d = {*local, *remote, buf, size};
 	enum turn_rx rx;
 
 	c->now = now;
 	count(c, CLIENT_COUNTER_UDP_IN);
-	rx = relays_handle_packet(c->relays, now, local, remote, buf, size, &relay, &data);
-	switch (rx) {
-	case TURN_RX_NOT_FROM_RELAY:
-	case TURN_RX_OTHER:
-		peer_datagram(c, now, local, remote, ecn, buf, size);
-		break;
-	case TURN_RX_DATA:
-		buf += data.data - buf;
-		peer_datagram(c, now, &data.local, &data.remote, ecn, buf, data.size);
-		break;
-	case TURN_RX_RESPONSE:
-		break;
-	default:
+	rx = relay_users_receive(c->relay_users, now, &d);
+	if (relay_users_is_peers(rx)) {
+		buf += d.data - buf;
+		peer_datagram(c, now, &d.local, &d.remote, ecn, buf, d.size);
+	} else if (rx != TURN_RX_RESPONSE) {
 		count(c, CLIENT_COUNTER_UDP_RELAY_REFUSED);
 		LOG_LIMITED(DEBUG, "relay message refused reason=%s", turn_rx_name(rx));
-		break;
 	}
 	client_relays_drain(c, now);
 }

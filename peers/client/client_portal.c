@@ -229,7 +229,14 @@ static int connection_upsert(
 		if (rc < 0 && rc != -EEXIST)
 			LOG(INFO, "local address not used error=\"%s\"", strerror(-rc));
 	}
-	client_relay_choose(c, now, g);
+	relay_users_join(
+		c->relay_users,
+		now,
+		&g->relay_user,
+		connection_agent(g->connection),
+		connection_ufrag(g->connection));
+	connection_locals_changed(g->connection, now);
+	client_connection_drain(c, now, g);
 	if (g->connection != NULL)
 		candidates_announce(c, g);
 	return 0;
@@ -322,7 +329,7 @@ candidates_apply(struct client *c, uint64_t now, const struct portal_candidates 
 	for (size_t i = 0; i < list->n_lines; i++)
 		connection_remote_set(g->connection, now, list->lines[i], is_add);
 	if (is_add)
-		client_channels_want(c, now, g);
+		relay_users_remotes_added(c->relay_users, now, &g->relay_user);
 	client_connection_drain(c, now, g);
 }
 

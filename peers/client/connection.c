@@ -316,32 +316,25 @@ int connection_local_add(
 
 	if (rc < 0)
 		return rc;
-	packet_note(c, now);
-	connection_ice_drain(c, now);
+	connection_locals_changed(c, now);
 	rc = ice_candidate_format(&added, c->local_ufrag, text);
 	return rc < 0 ? rc : 0;
 }
 
-int connection_local_remove(
-	struct connection *c,
-	uint64_t now,
-	const struct ice_candidate *gone,
-	char text[ICE_CANDIDATE_TEXT_SIZE])
+void connection_locals_changed(struct connection *c, uint64_t now)
 {
-	struct ice_candidate removed;
-	int rc = ice_agent_remove_local(c->agent, now, gone->kind, &gone->addr, &removed);
-
-	if (rc < 0)
-		return rc;
 	packet_note(c, now);
 	connection_ice_drain(c, now);
-	rc = ice_candidate_format(&removed, c->local_ufrag, text);
-	return rc < 0 ? rc : 0;
 }
 
-size_t connection_remotes(const struct connection *c, struct ice_candidate *out, size_t cap)
+struct ice_agent *connection_agent(struct connection *c)
 {
-	return ice_agent_list_remotes(c->agent, out, cap);
+	return c->agent;
+}
+
+const char *connection_ufrag(const struct connection *c)
+{
+	return c->local_ufrag;
 }
 
 bool connection_remote_is_relay(const struct connection *c)

@@ -102,23 +102,16 @@ void connection_renew(struct connection *c, uint64_t now);
 	const struct ice_candidate *given,
 	bool is_cross_family,
 	char text[ICE_CANDIDATE_TEXT_SIZE]);
-/**
- * Removes one that is gone.
- * @param text as it was signalled, to withdraw it
- * @return 0, -ENOENT, -errno
- */
-[[nodiscard]] int connection_local_remove(
-	struct connection *c,
-	uint64_t now,
-	const struct ice_candidate *gone,
-	char text[ICE_CANDIDATE_TEXT_SIZE]);
+/** Our addresses were changed through the agent: sends what that causes. */
+void connection_locals_changed(struct connection *c, uint64_t now);
+/** For relay_users_join(): the agent and our ufrag, as long as the connection lives. */
+struct ice_agent *connection_agent(struct connection *c);
+const char *connection_ufrag(const struct connection *c);
 /** Writes the text of the @p nth candidate to signal, best first. @return whether there is one */
 bool connection_local_text(
 	const struct connection *c,
 	size_t nth,
 	char text[ICE_CANDIDATE_TEXT_SIZE]);
-/** Lists the candidates of the gateway. @return number written, at most @p cap */
-size_t connection_remotes(const struct connection *c, struct ice_candidate *out, size_t cap);
 /** @return whether the path in use ends at a relayed address of the gateway */
 bool connection_remote_is_relay(const struct connection *c);
 /** Adds or withdraws a candidate of the gateway. Bad ones are logged and left out. */

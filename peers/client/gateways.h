@@ -4,6 +4,7 @@
 #pragma once
 
 #include "control/base/addr.h"
+#include "control/path/relay_users.h"
 #include "control/portal/uuid.h"
 #include "peers/client/resources.h"
 
@@ -26,7 +27,7 @@ struct gateway {
 	struct uuid id;
 	struct ip_addr ipv4, ipv6; // its tunnel addresses
 	struct connection *connection; // NULL: none; owned by the client
-	uint32_t relay; // of the connection; 0: none
+	struct relay_user relay_user; // joined while there is a connection
 	struct ip_addr source; // last one that gateways_allows_source() accepted
 	uint64_t source_generation;
 };

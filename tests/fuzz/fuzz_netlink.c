@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// One datagram of the kernel; its first byte (a length, then taken off) says whether it is of a dump.
+// The first byte says whether the rest, one datagram of the kernel, is of a dump.
 
 static void check(const struct kni_msg *msg)
 {
@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size == 0 || s == NULL || kni_state_port_add(s, 7, 0) < 0)
 		goto out;
 	// malloc() aligns, and the copy's end is the end.
-	datagram = malloc(size);
+	datagram = malloc(size > 1 ? size - 1 : 1);
 	if (datagram == NULL)
 		goto out;
 	memcpy(datagram, data + 1, size - 1);
