@@ -420,6 +420,7 @@ void bed_round_draw(
 		p->slot = bed_random(bed) % tunnels;
 		p->flow = (uint16_t)(bed_random(bed) % BED_FLOWS_PER_CLIENT);
 		p->size = (uint16_t)size_draw(bed, size);
+		p->is_tcp = false;
 	}
 }
 
@@ -445,6 +446,28 @@ static uint16_t sport_of(uint32_t slot, uint16_t flow)
 	return (uint16_t)(SPORT_FIRST + (slot * 2654435761u + flow * 40503u) % SPORT_COUNT);
 }
 
+// @return behind the header
+static void *ipv4_write(
+	uint8_t *at,
+	const struct ip_addr *src,
+	const struct ip_addr *dst,
+	uint8_t proto,
+	uint16_t size)
+{
+	struct rte_ipv4_hdr *ip = (void *)at;
+
+	*ip = (struct rte_ipv4_hdr){
+		.version_ihl = 0x45,
+		.total_length = rte_cpu_to_be_16(size),
+		.time_to_live = 64,
+		.next_proto_id = proto,
+	};
+	memcpy(&ip->src_addr, src->bytes, 4);
+	memcpy(&ip->dst_addr, dst->bytes, 4);
+	ip->hdr_checksum = rte_ipv4_cksum(ip);
+	return ip + 1;
+}
+
 static void udp_write(
 	uint8_t *at,
 	const struct ip_addr *src,
@@ -453,24 +476,34 @@ static void udp_write(
 	uint16_t dport,
 	uint16_t size)
 {
-	struct rte_ipv4_hdr *ip = (void *)at;
-	struct rte_udp_hdr *udp = (void *)(ip + 1);
+	struct rte_udp_hdr *udp = ipv4_write(at, src, dst, IPPROTO_UDP, size);
 
-	*ip = (struct rte_ipv4_hdr){
-		.version_ihl = 0x45,
-		.total_length = rte_cpu_to_be_16(size),
-		.time_to_live = 64,
-		.next_proto_id = IPPROTO_UDP,
-	};
-	memcpy(&ip->src_addr, src->bytes, 4);
-	memcpy(&ip->dst_addr, dst->bytes, 4);
-	ip->hdr_checksum = rte_ipv4_cksum(ip);
 	*udp = (struct rte_udp_hdr){
 		.src_port = rte_cpu_to_be_16(sport),
 		.dst_port = rte_cpu_to_be_16(dport),
-		.dgram_len = rte_cpu_to_be_16((uint16_t)(size - sizeof(*ip))),
+		.dgram_len = rte_cpu_to_be_16((uint16_t)(size - sizeof(struct rte_ipv4_hdr))),
 	};
-	udp->dgram_cksum = rte_ipv4_udptcp_cksum(ip, udp);
+	udp->dgram_cksum = rte_ipv4_udptcp_cksum((void *)at, udp);
+}
+
+static void tcp_write(
+	uint8_t *at,
+	const struct ip_addr *src,
+	uint16_t sport,
+	const struct ip_addr *dst,
+	uint16_t dport,
+	uint16_t size)
+{
+	struct rte_tcp_hdr *tcp = ipv4_write(at, src, dst, IPPROTO_TCP, size);
+
+	*tcp = (struct rte_tcp_hdr){
+		.src_port = rte_cpu_to_be_16(sport),
+		.dst_port = rte_cpu_to_be_16(dport),
+		.data_off = sizeof(*tcp) / 4 << 4,
+		.tcp_flags = RTE_TCP_ACK_FLAG,
+		.rx_win = RTE_BE16(8192),
+	};
+	tcp->cksum = rte_ipv4_udptcp_cksum((void *)at, tcp);
 }
 
 static uint8_t *frame_begin(struct bed *bed, struct rte_mbuf *m, int port, size_t size)
@@ -515,7 +548,10 @@ inner_write(struct bed *bed, const struct bed_packet *p, uint8_t *at, enum bed_t
 	} else if (target == BED_TARGET_DENIED) {
 		dst.bytes[1] = 99;
 	}
-	udp_write(at, &src, sport, &dst, dport, p->size);
+	if (p->is_tcp)
+		tcp_write(at, &src, sport, &dst, dport, p->size);
+	else
+		udp_write(at, &src, sport, &dst, dport, p->size);
 }
 
 static void up_write(struct bed *bed, struct bed_packet *p, enum bed_target target)
@@ -600,8 +636,8 @@ const struct flow *bed_flow(const struct bed *bed, const struct bed_packet *p)
 	struct flow_inside key = {
 		.slot = p->slot,
 		.family = IP_FAMILY_V4,
-		.kind = FLOW_KIND_UDP,
-		.proto = IPPROTO_UDP,
+		.kind = p->is_tcp ? FLOW_KIND_TCP : FLOW_KIND_UDP,
+		.proto = p->is_tcp ? IPPROTO_TCP : IPPROTO_UDP,
 		.sport = rte_cpu_to_be_16(sport_of(p->slot, p->flow)),
 		.dport = rte_cpu_to_be_16(SERVER_PORT + p->flow),
 	};

@@ -69,6 +69,7 @@ struct bed_packet {
 	uint32_t slot;
 	uint16_t flow;
 	uint16_t size; // of the inner packet
+	bool is_tcp; // a segment in the middle of a connection; else UDP
 };
 
 struct bed_round {
