@@ -70,6 +70,7 @@ enum stun_attr_type {
 	STUN_ATTR_FINGERPRINT = 0x8028,
 	STUN_ATTR_ICE_CONTROLLED = 0x8029,
 	STUN_ATTR_ICE_CONTROLLING = 0x802a,
+	STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY_DRAFT = 0x8032, // before RFC 8656; what coturn knows
 };
 
 /** Which optional parts of struct stun_msg were present (bits of its `has`). */

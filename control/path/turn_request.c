@@ -44,6 +44,12 @@ static bool wants_transport(const struct turn_allocation *a, enum turn_purpose p
 		&& a->dialect != TURN_DIALECT_RFC;
 }
 
+// coturn gives IPv4 alone unless asked by the number of the draft.
+static bool wants_draft_family(const struct turn_allocation *a, enum turn_purpose purpose)
+{
+	return purpose == TURN_PURPOSE_ALLOCATE && a->dialect == TURN_DIALECT_RFC;
+}
+
 // An RFC server is asked without credentials until it has given a nonce.
 static bool wants_credentials(const struct turn_allocation *a, enum turn_purpose purpose)
 {
@@ -66,6 +72,10 @@ static int write_request(
 		stun_writer_add_u32(&w, STUN_ATTR_REQUESTED_TRANSPORT, TRANSPORT_UDP << 24);
 		stun_writer_add_u32(&w, STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY, FAMILY_IPV6 << 24);
 	}
+	// Both numbers are for servers to ignore that do not know them.
+	if (wants_draft_family(a, r->purpose))
+		stun_writer_add_u32(
+			&w, STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY_DRAFT, FAMILY_IPV6 << 24);
 	if (r->purpose == TURN_PURPOSE_CHANNEL_BIND) {
 		stun_writer_add_xor_address(&w, STUN_ATTR_XOR_PEER_ADDRESS, &r->peer);
 		stun_writer_add_u32(&w, STUN_ATTR_CHANNEL_NUMBER, (uint32_t)r->channel << 16);

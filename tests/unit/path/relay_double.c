@@ -185,6 +185,27 @@ static void do_binding(struct ask *ask)
 	answer_send(ask, false, NULL);
 }
 
+static bool has_attr(const struct ask *ask, uint16_t type)
+{
+	struct stun_attr attr;
+	size_t pos = 0;
+
+	while (stun_attr_next(&ask->msg, &pos, &attr)) {
+		if (attr.type == type)
+			return true;
+	}
+	return false;
+}
+
+// coturn 4.6.1 knows the draft's number of ADDITIONAL-ADDRESS-FAMILY only.
+static bool wants_v6(const struct ask *ask)
+{
+	return has_attr(
+		ask,
+		ask->d->is_rfc ? STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY_DRAFT
+			       : STUN_ATTR_ADDITIONAL_ADDRESS_FAMILY);
+}
+
 static void do_allocate(struct ask *ask)
 {
 	struct relay_double *d = ask->d;
@@ -203,7 +224,7 @@ static void do_allocate(struct ask *ask)
 	assert_non_null(c->channels);
 	answer_start(ask, STUN_CLASS_SUCCESS);
 	for (unsigned i = 0; i < 2; i++) {
-		if (d->relay_addrs[i].family == IP_FAMILY_NONE)
+		if (d->relay_addrs[i].family == IP_FAMILY_NONE || (i == 1 && !wants_v6(ask)))
 			continue;
 		c->relayed[i] =
 			(struct ip_endpoint){.addr = d->relay_addrs[i], .port = d->next_port};
@@ -216,19 +237,6 @@ static void do_allocate(struct ask *ask)
 	answer_ok(ask);
 }
 
-// RFC servers do not know the attributes of Allocate here.
-static bool has_transport(const struct ask *ask)
-{
-	struct stun_attr attr;
-	size_t pos = 0;
-
-	while (stun_attr_next(&ask->msg, &pos, &attr)) {
-		if (attr.type == STUN_ATTR_REQUESTED_TRANSPORT)
-			return true;
-	}
-	return false;
-}
-
 static void do_refresh(struct ask *ask)
 {
 	struct relay_double *d = ask->d;
@@ -239,7 +247,8 @@ static void do_refresh(struct ask *ask)
 		answer_error(ask, 437, true);
 		return;
 	}
-	if (d->is_rfc && has_transport(ask)) {
+	// RFC servers do not know the attributes of Allocate here.
+	if (d->is_rfc && has_attr(ask, STUN_ATTR_REQUESTED_TRANSPORT)) {
 		answer_error(ask, 420, true);
 		return;
 	}

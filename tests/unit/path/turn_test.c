@@ -482,6 +482,18 @@ static void b38_unsigned_before_the_dialect_is_known(void **)
 	}
 }
 
+static void test_rfc_server_gives_both_families(void **)
+{
+	struct bench *b = bench_create(RELAY_V4, RELAY_V6);
+	struct ip_endpoint out;
+
+	b->relay.is_rfc = true;
+	bench_start(b);
+	assert_true(turn_allocation_relayed(b->a, IP_FAMILY_V4, &out));
+	assert_true(turn_allocation_relayed(b->a, IP_FAMILY_V6, &out));
+	bench_destroy(b);
+}
+
 static void test_rfc_server(void **)
 {
 	struct bench *b = bench_create(RELAY_V4, NULL);
@@ -710,6 +722,7 @@ int main(void)
 		cmocka_unit_test(b38_unsigned_answers_are_ignored),
 		cmocka_unit_test(b38_unsigned_before_the_dialect_is_known),
 		cmocka_unit_test(test_rfc_server),
+		cmocka_unit_test(test_rfc_server_gives_both_families),
 		cmocka_unit_test(test_rfc_server_with_unsigned_challenge),
 		cmocka_unit_test(test_incomplete_success),
 		cmocka_unit_test(test_changed_mapping),
