@@ -104,11 +104,21 @@ static const char *pick(struct player *p, const char *const *texts, unsigned n)
 static void addresses(struct player *p, unsigned slot, char src[64], const char **dst)
 {
 	static const char *const v4[] = {
-		WORLD_SERVER_V4, "10.0.0.1",    WORLD_GATEWAY_V4, "100.64.0.2",
-		"224.0.0.5",	 "203.0.113.1", "255.255.255.255"};
+		WORLD_SERVER_V4,
+		"10.0.0.1",
+		WORLD_GATEWAY_V4,
+		"100.64.0.2",
+		"224.0.0.5",
+		"203.0.113.1",
+		"255.255.255.255"};
 	static const char *const v6[] = {
-		WORLD_SERVER_V6, "2001:db8:77::1", WORLD_GATEWAY_V6, "fd00:2021:1111::2",
-		"ff02::1",	 "2001:db8:1::1",  "::"};
+		WORLD_SERVER_V6,
+		"2001:db8:77::1",
+		WORLD_GATEWAY_V6,
+		"fd00:2021:1111::2",
+		"ff02::1",
+		"2001:db8:1::1",
+		"::"};
 	unsigned from = chance(p, 95) ? slot : unit_rand_below(&p->r, 5);
 	bool is_v6 = chance(p, 35);
 
@@ -119,8 +129,7 @@ static void addresses(struct player *p, unsigned slot, char src[64], const char 
 static uint16_t client_port(struct player *p)
 {
 	// Some outside the NAT range, some that clients share.
-	return (uint16_t)(chance(p, 80) ? 20000 + unit_rand_below(&p->r, 40)
-					: 1000 + unit_rand_below(&p->r, 3));
+	return (uint16_t)(chance(p, 80) ? 20000 + unit_rand_below(&p->r, 40) : 1000 + unit_rand_below(&p->r, 3));
 }
 
 static void damage(struct player *p, struct packet *packet, size_t within)
@@ -505,7 +514,8 @@ static void one_by_one_like_bursts(void **)
 		for (size_t j = 0; j < COUNT_OF(a->counters); j++)
 			if (a->counters[j] != b->counters[j])
 				fail_msg(
-					"chunk %u: counter %zu (%s) is %llu one by one, %llu in bursts",
+					"chunk %u: counter %zu (%s) is %llu one by one, %llu in "
+					"bursts",
 					i,
 					j,
 					j < DROP_REASON_COUNT ? drop_reason_name(j) : "no drop",
