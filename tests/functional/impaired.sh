@@ -22,8 +22,8 @@ download() {
 # impaired CONNECT_S: from the start of the gateway to the end; the network is bad already.
 impaired() {
 	tap_run 'portal' lab_start_portal || tap_end
-	tap_run 'gateway' lab_start_gateway || { lab_logs; tap_end; }
-	tap_run 'client' lab_start_client || { lab_logs; tap_end; }
+	tap_run 'gateway' lab_start_gateway || { lab_logs 40; tap_end; }
+	tap_run 'client' lab_start_client || { lab_logs 40; tap_end; }
 	tap_step 'connected' connect "$1"
 	tap_step 'a download comes through' download "$LAN4.80"
 	tap_step 'directly, and never by another connection' [ "$(log_count client.log 'connection established.* path=direct')" = 1 ]
