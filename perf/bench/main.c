@@ -99,8 +99,32 @@ static uint64_t status_kib(const char *key)
 	return kib;
 }
 
+// As many flows as the table takes. @return how many it has
+static uint64_t flows_fill(struct bed *bed)
+{
+	struct bed_round *round = calloc(1, sizeof(*round));
+	struct dp_worker_stats stats = {0};
+
+	if (round == NULL)
+		abort();
+	for (unsigned n = 0; n < BED_FLOWS_MAX; n += BED_ROUND) {
+		bed_round_draw(bed, round, BED_ROUND, BED_CLIENTS, 64);
+		bed_round_up(bed, round, BED_TARGET_NEW);
+		for (unsigned at = 0; at < round->n; at += DP_BURST_MAX) {
+			bed_feed(bed, round, at, BED_WAN);
+			worker_run_once(bed->w, bed->now);
+			bed_take(bed);
+		}
+	}
+	free(round);
+	bed_settle(bed);
+	dp_worker_stats_get(bed->dp, &stats);
+	return stats.flows;
+}
+
 void bench_memory(struct bed *bed, struct results *r)
 {
+	uint64_t n_flows = flows_fill(bed);
 	json_t *result = result_add(r, "memory", "0", BED_CLIENTS, 0);
 	struct rte_malloc_socket_stats stats = {0};
 	struct mallinfo2 heap = mallinfo2();
@@ -108,6 +132,7 @@ void bench_memory(struct bed *bed, struct results *r)
 	if (rte_malloc_get_socket_stats(0, &stats) < 0)
 		stats.heap_allocsz_bytes = 0;
 	result_number(result, "max_flows", BED_FLOWS_MAX);
+	result_number(result, "flows", (double)n_flows);
 	result_number(result, "policies", (double)acl_registry_size(bed->acl));
 	result_number(result, "dpdk_bytes", (double)stats.heap_allocsz_bytes);
 	result_number(result, "heap_bytes", (double)(heap.uordblks + heap.hblkhd));
@@ -115,6 +140,7 @@ void bench_memory(struct bed *bed, struct results *r)
 	result_number(result, "hugetlb_bytes", (double)status_kib("HugetlbPages:") * 1024);
 	result_number(
 		result, "bytes", (double)(stats.heap_allocsz_bytes + heap.uordblks + heap.hblkhd));
+	bed_flows_clear(bed, BED_CLIENTS);
 }
 
 static double number(const json_t *result, const char *name)
@@ -176,6 +202,9 @@ static void table_line(const json_t *result)
 			"judge_one_cycles",
 			"judge_many_cycles",
 			"bytes",
+			"flows",
+			"resident_bytes",
+			"hugetlb_bytes",
 			"forged_cycles",
 			"working_set",
 			"path",
