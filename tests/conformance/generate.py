@@ -289,7 +289,8 @@ class Generator:
             body = self.l4(version, src, lan, proto, sport, dport, payload)
         elif flow.kind == "echo":
             kinds = (0, 8) if version == 4 else (129, 128)
-            body = self.icmp(version, src, lan, kinds[rng.random() < 0.05], 0, struct.pack(">HH", dport, 1) + payload)
+            code = int(rng.random() < 0.03)
+            body = self.icmp(version, src, lan, kinds[rng.random() < 0.05], code, struct.pack(">HH", dport, 1) + payload)
         elif proto in (ICMP, ICMP6):
             body = self.icmp(version, src, lan, 14 if version == 4 else 140, 0, bytes(4) + payload)
         else:
