@@ -253,7 +253,14 @@ def connection_lost(w, _):
     world.wait_until(is_noticed, 120, "the connection's end")
     noticed = time.monotonic() - start
     assert w.is_known() == known, "the client is forgotten"
-    w.undelivered(c, answer_to(seen, w.payload()), counter="wg_no_keypair")
+    before = counters()
+
+    def is_dropped():
+        w.from_lan(answer_to(seen, w.payload()))
+        time.sleep(0.1)
+        return increments(before, counters()).get("drop_wg_no_keypair")
+
+    world.wait_until(is_dropped, LOST_S, "a drop for want of keys")
     c.new_credentials()
     c.lines.clear()
     c.connect(b)
@@ -328,7 +335,8 @@ def big_init(w, _):
         assert n < 20000, "the list was not applied"
     thread.join()
     world.wait_until(lambda: len(w.lan.packets()) >= n, LOST_S, f"all of {n} packets on the LAN")
-    w.prohibited(c, udp(c, "10.11.0.1"))
+    # The list is applied in slices, so that what came with it may be confirmed first.
+    w.until(c, lambda: udp(c, "10.11.0.1"), "the revocation", 30)
     return f"{n} packets forwarded meanwhile"
 
 

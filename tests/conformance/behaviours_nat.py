@@ -11,6 +11,7 @@ from conformance import oracle, world  # noqa: E402
 from conformance.behaviours_lab import HOST, LOST_S, NET, OTHER, answer_to, echo, tcp, test, udp, view  # noqa: E402
 from conformance.world import LAN, resource  # noqa: E402
 from lab.peer import packets  # noqa: E402
+from lab.peer.report import telemetry  # noqa: E402
 
 
 # The kernel's part.
@@ -55,7 +56,9 @@ def bad_checksum(w, v):
     l4 = 20 if v == 4 else 40
     cases = [(udp(c, HOST[v]), 6), (tcp(c, HOST[v]), 16), (echo(c, HOST[v]), 2)]
     bad = [p[: l4 + at] + bytes([p[l4 + at] ^ 0x55]) + p[l4 + at + 1 :] for p, at in cases]
+    before = telemetry("/sallyport/clients")["flows"]
     w.silent(c, *bad, counter="l4_checksum")
+    assert telemetry("/sallyport/clients")["flows"] <= before, "a dropped packet holds a NAT port"
     if v == 4:
         p = udp(c, HOST[v])
         w.silent(c, p[:10] + bytes([p[10] ^ 1]) + p[11:], counter="ip_checksum")

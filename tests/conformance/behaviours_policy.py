@@ -47,6 +47,17 @@ def one_port(w, v):
     w.prohibited(c, tcp(c, HOST[v], 81), tcp(c, HOST[v], 79), udp(c, HOST[v], 80), echo(c, HOST[v]), gre(c, HOST[v]))
 
 
+@test(17, "tcp 80-80 and 82-82: not what lies between")
+def two_ports(w, v):
+    c = w.new(resource(NET[v], ("tcp", 80, 80), ("tcp", 82, 82), ("udp", 80, 81), ("udp", 82, 83)))
+    for port in (80, 82):
+        w.forwarded(c, tcp(c, HOST[v], port))
+    w.prohibited(c, *(tcp(c, HOST[v], port) for port in (79, 81, 83)))
+    for port in (80, 81, 82, 83):
+        w.forwarded(c, udp(c, HOST[v], port))
+    w.prohibited(c, udp(c, HOST[v], 79), udp(c, HOST[v], 84))
+
+
 @test(18, "udp without ports: all of them")
 def all_ports(w, v):
     c = w.new(resource("10.1.0.0/24"))
@@ -203,8 +214,10 @@ def blocked(w, v):
 
 @test(30, "Internet Resource: a proxy address without a record is prohibited")
 def proxy(w, v):
-    c = w.new(resource(None))
-    w.prohibited(c, udp(c, "100.96.0.1" if v == 4 else "fd00:2021:1111:8000::1"))
+    # Nor does a CIDR that covers them count beside the Internet Resource.
+    for others in ((), (resource("100.96.0.0/11" if v == 4 else "fd00:2021:1111:8000::/107"),)):
+        c = w.new(resource(None), *others)
+        w.prohibited(c, udp(c, "100.96.0.1" if v == 4 else "fd00:2021:1111:8000::1"))
 
 
 @test(31, "Internet Resource and a private CIDR: still unreachable")

@@ -15,7 +15,7 @@ def fault(name, file, old, new, first=".", units=None):
 
 # The gate and the ordered checks.
 
-INNER, VIEW = "dataplane/stage/inner.c", "dataplane/stage/ip_view.c"
+INNER, VIEW, VIEW_H = (f"dataplane/stage/{name}" for name in ("inner.c", "ip_view.c", "ip_view.h"))
 fault("source address not checked", INNER, "!client_owns(c, view->family, ip_view_src(view, ip))", "false", "^6 ")
 fault("multicast goes on", INNER, "unlikely(ip_is_multicast(view->family, dst))", "false", "^7 ")
 fault("other clients' addresses can be reached", INNER, "unlikely(ip_is_tunnel(view->family, dst))", "false", "^8 ")
@@ -28,7 +28,7 @@ fault("M of an IPv6 fragment is ignored", VIEW, "& 0xfff9) != 0", "& 0xfff8) != 
 fault("atomic fragments are dropped", VIEW, "(read_u16(ip + at + 2) & 0xfff9) != 0", "true", "^2 ")
 fault("a UDP length that is too short passes", VIEW, "read_u16(l4 + 4) != size", "read_u16(l4 + 4) > size", "^3 ")
 fault("echo with a code is an echo", VIEW, "	if (icmp[1] != 0)\n		return false;\n	return family", "	return family")
-fault("the tunnel range is a /10", VIEW, "(addr[1] & 0xe0) == 64", "(addr[1] & 0xc0) == 64", "^30 ")
+fault("the tunnel range is a /10", VIEW_H, "(addr[1] & 0xe0) == 64", "(addr[1] & 0xc0) == 64", "^30 ")
 
 # Errors of ours.
 
@@ -86,23 +86,24 @@ fault("an expired resource hides others", JUDGE, "return policy_walk(policy, key
 
 # Authorizations.
 
-ACCESS = "control/access/access.c"
-fault("repeating keeps the expiry", ACCESS, "		*old = *g;\n", "		g->expires = old->expires;\n		*old = *g;\n", "^60 ")
-fault("repeating changes the network", ACCESS, "		g->prefix = old->prefix;\n", "", "^60 ")
+ACCESS, SNAPSHOT = "control/access/access.c", "control/access/snapshot.c"
+fault("repeating keeps the expiry", ACCESS, "	*old = *g;\n", "	g->expires = old->expires;\n	*old = *g;\n", "^60 ")
+fault("repeating changes the network", ACCESS, "	g->prefix = old->prefix;\n", "", "^60 ")
 fault("an update reaches one client", ACCESS, "		rc = filters_replace(a, c, g, resource);\n", "		if (i > 0)\n			break;\n		rc = filters_replace(a, c, g, resource);\n", "^24 ")
 fault("an update is not handed over", ACCESS, "	free(old.filters);\n	policy_hand_over(a, c, policy);", "	free(old.filters);\n	(void)policy;", "^24 ")
-fault("init keeps what it omits", ACCESS, "			grant_remove(c, g);\n			changed = true;\n			continue;", "			continue;", "^67 ")
-fault("init keeps the former expiry", ACCESS, "		g->expires = expires;\n	}", "	}", "^67 ")
+fault("init keeps what it omits", SNAPSHOT, "			grant_remove(c, g);\n			is_reduced = true;\n", "			continue;\n", "^67 ")
+fault("init keeps the former expiry", SNAPSHOT, "			g->expires = g->listed_expires;\n", "", "^67 ")
 fault("other addresses, the same client", ACCESS, "		client_remove(a, c);\n		c = NULL;", "		c->pub.ipv4 = grant->ipv4;\n		c->pub.ipv6 = grant->ipv6;", "^65 ")
 fault("without resources a client stays", ACCESS, "	grant_remove(c, g);\n	if (c->n_grants == 0)\n		client_remove(a, c);\n	else\n", "	grant_remove(c, g);\n", "^62 ")
-fault("an expiry that has passed is never", ACCESS, "	if (ns <= (__int128)a->created)\n		return a->created;", "	if (ns <= (__int128)a->created)\n		return UINT64_MAX;", "^61 ")
-fault("expiry a second late", ACCESS, "(__int128)unix_s * (int64_t)NSEC_PER_S", "((__int128)unix_s + 1) * (int64_t)NSEC_PER_S", "^59 ")
+fault("an expiry that has passed is never", ACCESS, "	__int128 ns = (__int128)unix_s * (int64_t)CLOCK_NS_PER_S + unix_to_boot_ns;\n", "	__int128 ns = (__int128)unix_s * (int64_t)CLOCK_NS_PER_S + unix_to_boot_ns;\n\n	if (ns < (__int128)clock_boot_ns())\n		return UINT64_MAX;\n", "^61 ")
+fault("expiry a second late", ACCESS, "(__int128)unix_s * (int64_t)CLOCK_NS_PER_S", "((__int128)unix_s + 1) * (int64_t)CLOCK_NS_PER_S", "^59 ")
 
 # The rest of the control core.
 
-fault("served without a path", "control/gateway/portal.c", "!relay_is_usable(gw) && kernel_wan_addrs(gw->kernel, hosts) == 0", "false", "^63 ")
+fault("served without a path", "control/gateway/portal.c", "!relay_is_usable(gw) && kernel_wan_addrs(gw->kernel, hosts) == 0", "false", "tests/conformance/no_relays_test")
 fault("no goodbye", "control/gateway/gateway.c", "connection_has_path(conn) && !client->is_static", "false", "^6[279] ")
 fault("no filters where filters are missing", "control/portal/shared_schema.c", "	RESOURCE_PREFIX,\n	RESOURCE_FILTERS(0),", "	RESOURCE_PREFIX,\n	RESOURCE_FILTERS(SCHEMA_OPTIONAL),", "tests/functional/portal_messages_test")
 fault("1201 bytes of DNS over UDP", "control/names/message.h", "DNS_UDP_REPLY_SIZE = 1200", "DNS_UDP_REPLY_SIZE = 1201", "^11 ")
 fault("any response of a nameserver will do", "control/names/forwarder.c", "x == NULL || !dns_response_matches(&x->head, data, size)", "x == NULL", "^11 ")
-fault("the slowest nameserver is asked", "control/names/forwarder.c", "now - x->began < server->rtt", "now - x->began != server->rtt", "^11 ")
+fault("the latest round trip counts", "control/names/forwarder.c", "now - x->began < server->rtt", "now - x->began != server->rtt", "^11 ")
+fault("the first nameserver that answers is asked", "control/names/forwarder.c", "if (f->servers[i].rtt < rtt) {", "if (best == NULL && f->servers[i].rtt < rtt) {", "^11 ")
