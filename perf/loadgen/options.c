@@ -109,6 +109,27 @@ static bool start_option(struct lg_options *o, int c)
 	return true;
 }
 
+// A line of plan takes those of trial_option() only.
+static const struct option options[] = {
+	{"wan", 1, NULL, 'w'},
+	{"lan", 1, NULL, 'l'},
+	{"clients", 1, NULL, 'c'},
+	{"flows", 1, NULL, 'f'},
+	{"queues", 1, NULL, 'q'},
+	{"serve", 0, NULL, 'S'},
+	{"size", 1, NULL, 's'},
+	{"direction", 1, NULL, 'd'},
+	{"rate", 1, NULL, 'r'},
+	{"max", 1, NULL, 'm'},
+	{"seconds", 1, NULL, 't'},
+	{"loss", 1, NULL, 'L'},
+	{"retries", 1, NULL, 'R'},
+	{"runs", 1, NULL, 'n'},
+	{"pid", 1, NULL, 'p'},
+	{"write-config", 1, NULL, 'W'},
+	{NULL, 0, NULL, 0},
+};
+
 static bool plan_is_sane(const struct lg_plan *p)
 {
 	return p->size >= LG_SIZE_MIN && p->size <= LG_SIZE_MAX && p->seconds > 0;
@@ -116,25 +137,6 @@ static bool plan_is_sane(const struct lg_plan *p)
 
 bool lg_options_parse(struct lg_options *o, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"wan", 1, NULL, 'w'},
-		{"lan", 1, NULL, 'l'},
-		{"clients", 1, NULL, 'c'},
-		{"flows", 1, NULL, 'f'},
-		{"queues", 1, NULL, 'q'},
-		{"serve", 0, NULL, 'S'},
-		{"size", 1, NULL, 's'},
-		{"direction", 1, NULL, 'd'},
-		{"rate", 1, NULL, 'r'},
-		{"max", 1, NULL, 'm'},
-		{"seconds", 1, NULL, 't'},
-		{"loss", 1, NULL, 'L'},
-		{"retries", 1, NULL, 'R'},
-		{"runs", 1, NULL, 'n'},
-		{"pid", 1, NULL, 'p'},
-		{"write-config", 1, NULL, 'W'},
-		{NULL, 0, NULL, 0},
-	};
 	int c;
 
 	optind = 1;
@@ -150,18 +152,6 @@ bool lg_options_parse(struct lg_options *o, int argc, char **argv)
 
 bool lg_plan_parse(struct lg_plan *p, char *line)
 {
-	static const struct option options[] = {
-		{"size", 1, NULL, 's'},
-		{"direction", 1, NULL, 'd'},
-		{"rate", 1, NULL, 'r'},
-		{"max", 1, NULL, 'm'},
-		{"seconds", 1, NULL, 't'},
-		{"loss", 1, NULL, 'L'},
-		{"retries", 1, NULL, 'R'},
-		{"runs", 1, NULL, 'n'},
-		{"pid", 1, NULL, 'p'},
-		{NULL, 0, NULL, 0},
-	};
 	char name[] = "loadgen", *words[WORDS_MAX + 1] = {name}, *save;
 	int n = 1, c;
 
