@@ -16,7 +16,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from conformance import world  # noqa: E402
-from conformance.behaviours import HOST, LOST_S, NET, Lab, answer_to, udp  # noqa: E402
+from conformance.behaviours_lab import HOST, LOST_S, NET, Lab, answer_to, udp  # noqa: E402
 from conformance.world import resource  # noqa: E402
 from lab.peer import ice, packets, peer, stun  # noqa: E402
 from lab.peer.netns import netns  # noqa: E402
