@@ -72,7 +72,7 @@ class Attack:
         self.client_checks = [u for kind, u in seen if kind == "STUN" and u.src in CLIENT]
         self.client_initiations = [u for kind, u in seen if kind == INITIATION and u.src in CLIENT]
         self.alive()
-        self.state = self.snapshot()
+        self.state = self.settled()
 
     def download_start(self):
         curl = ["ip", "netns", "exec", "client", "curl", "-sS", "--limit-rate", RATE, "--max-time", "120"]
@@ -101,6 +101,14 @@ class Attack:
         with open("gateway.log", encoding="utf-8") as f:
             paths = f.read().count("path selected")
         return {"clients": clients["clients"], "flows": clients["flows"], "paths": paths}
+
+    def settled(self):
+        """The first snapshot with both flows, the download's and our echo's: workers publish their count now and then."""
+        deadline = time.monotonic() + 3
+        while (state := self.snapshot())["flows"] < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert state["flows"] == 2, state
+        return state
 
     def alive(self):
         self.serial += 1
